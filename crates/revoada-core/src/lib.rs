@@ -1,0 +1,14 @@
+//! What decides in revoada, and nothing that acts: resources, declarations, topologies, roles, policy, the keyspace.
+//!
+//! Nothing here awaits, reads a clock, opens a file or a socket, draws a random number, or iterates an unordered map:
+//! the same inputs give the same outputs, byte for byte (invariant 1 of ARCHITECTURE.md). Time is an argument.
+
+pub mod declaration;
+pub mod error;
+pub mod keyspace;
+pub mod limits;
+pub mod policy;
+pub mod resource;
+pub mod roles;
+pub mod snapshot;
+pub mod topology;
