@@ -1,1 +1,10 @@
+//! What connects nodes: identity and transport, membership, consensus.
+//!
+//! Every link between nodes is TLS 1.3 by the nodes' own keys (`transport`); gossip and Raft ride on it (`membership`,
+//! `consensus`). Nothing here decides about roles: that is `revoada_core::policy`.
 
+pub mod consensus;
+pub mod identity;
+pub mod log;
+pub mod membership;
+pub mod transport;

@@ -1,0 +1,353 @@
+//! The state machine on disk: one file that holds the applied index and the state it belongs to (invariant 7).
+//!
+//! Applying writes nothing: the log covers what was applied since the newest checkpoint, and the log is cut only behind
+//! one. A store that is written at every apply was rejected: it costs a second copy of each write and a second engine to
+//! keep consistent, and buys nothing that the log does not already give.
+//!
+//! Layout: eight bytes of magic, a little-endian u32 of format, a little-endian u32 and that many bytes of CBOR (cluster
+//! and [`SnapshotMeta`]), the state, 32 bytes of BLAKE3 over all before.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use revoada_attest::Digest;
+use revoada_core::genesis::Genesis;
+use revoada_core::machine::ClusterState;
+use serde::{Deserialize, Serialize};
+
+use super::types::SnapshotMeta;
+
+const MAGIC: &[u8; 8] = b"RVCHKPNT";
+const FORMAT: u32 = 1;
+const DIGEST_BYTES: u64 = 32;
+const HEADER_BYTES_MAX: u32 = 1 << 20;
+
+/// Why a checkpoint could not be written, read or received.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system refused.
+    #[error("cannot {verb} the checkpoint {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no checkpoint, or cut short, or a bit of it flipped.
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// It was written by a newer program.
+    #[error("{} has format {found}; this program reads up to {FORMAT}", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It is another cluster's.
+    #[error("{} belongs to cluster {}, not to {}", path.display(), found.short(), expected.short())]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// This cluster.
+        expected: Digest,
+        /// The one it belongs to.
+        found: Digest,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    cluster: Digest,
+    meta: SnapshotMeta,
+}
+
+/// A whole, synced checkpoint file. The file is removed when the last clone of a superseded one is dropped, so that a
+/// transfer under way can finish reading it.
+#[derive(Debug, Clone)]
+pub struct CheckpointFile(Arc<OnDisk>);
+
+#[derive(Debug)]
+struct OnDisk {
+    path: PathBuf,
+    superseded: std::sync::atomic::AtomicBool,
+}
+
+impl CheckpointFile {
+    fn new(path: PathBuf) -> Self {
+        Self(Arc::new(OnDisk { path, superseded: false.into() }))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        if self.superseded.load(Ordering::Relaxed)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            // Harmless: opening the folder again removes it.
+            tracing::debug!(path = %self.path.display(), %error, "cannot remove an old checkpoint");
+        }
+    }
+}
+
+/// The folder that holds a node's checkpoints: one that counts, perhaps one that is being written or received.
+pub struct Checkpoints {
+    folder: PathBuf,
+    genesis: Arc<Genesis>,
+    cluster: Digest,
+    current: Mutex<Option<(SnapshotMeta, CheckpointFile)>>,
+    next: AtomicU64,
+}
+
+impl Checkpoints {
+    /// Opens the folder, removes what was never finished, and reads the newest checkpoint, if there is one.
+    ///
+    /// A damaged newest checkpoint is an error and is left where it is: the log behind it may be gone, so going on
+    /// without it would lose what was acknowledged.
+    pub fn open(
+        folder: &Path,
+        genesis: Arc<Genesis>,
+    ) -> Result<(Self, Option<(SnapshotMeta, ClusterState)>), CheckpointError> {
+        let failed = |verb, path: &Path| {
+            let path = path.to_owned();
+            move |source| CheckpointError::Io { verb, path, source }
+        };
+        fs::create_dir_all(folder).map_err(failed("make the folder of", folder))?;
+        let mut whole = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
+            let path = entry.map_err(failed("list", folder))?.path();
+            let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".checkpoint")?.parse::<u64>().ok());
+            match number {
+                Some(number) => whole.push((number, path)),
+                None if path.extension().is_some_and(|extension| extension == "part") => {
+                    fs::remove_file(&path).map_err(failed("remove the unfinished", &path))?;
+                }
+                None => {}
+            }
+        }
+        whole.sort();
+        let checkpoints = Self {
+            folder: folder.to_owned(),
+            cluster: genesis.digest(),
+            genesis,
+            current: Mutex::new(None),
+            next: AtomicU64::new(whole.last().map_or(1, |(number, _)| number + 1)),
+        };
+        let Some((_, newest)) = whole.pop() else { return Ok((checkpoints, None)) };
+        let (meta, state) = checkpoints.read(&newest)?;
+        for (_, older) in whole {
+            fs::remove_file(&older).map_err(failed("remove the older", &older))?;
+        }
+        *checkpoints.current.lock() = Some((meta.clone(), CheckpointFile::new(newest)));
+        Ok((checkpoints, Some((meta, state))))
+    }
+
+    /// The checkpoint that counts.
+    pub fn current(&self) -> Option<(SnapshotMeta, CheckpointFile)> {
+        self.current.lock().clone()
+    }
+
+    /// Writes `state` as it was at `meta`, synced and renamed into place. Blocks; call it off the runtime.
+    pub fn write(&self, meta: SnapshotMeta, state: &ClusterState) -> Result<CheckpointFile, CheckpointError> {
+        let part = self.part();
+        let failed = |source| CheckpointError::Io { verb: "write", path: part.clone(), source };
+        let written = (|| {
+            let mut out = Hashing { inner: BufWriter::with_capacity(1 << 18, File::create(&part)?), hasher: blake3::Hasher::new() };
+            out.write_all(MAGIC)?;
+            out.write_all(&FORMAT.to_le_bytes())?;
+            let header = cbor4ii::serde::to_vec(Vec::new(), &Header { cluster: self.cluster, meta: meta.clone() })
+                .map_err(io::Error::other)?;
+            out.write_all(&u32::try_from(header.len()).map_err(io::Error::other)?.to_le_bytes())?;
+            out.write_all(&header)?;
+            state.write_checkpoint(&mut out)?;
+            let digest = out.hasher.finalize();
+            out.inner.write_all(digest.as_bytes())?;
+            out.inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        })();
+        if let Err(error) = written {
+            // The first error is the one to tell of; a part that stays is removed at the next start.
+            drop(fs::remove_file(&part));
+            return Err(failed(error));
+        }
+        let file = self.place(&part)?;
+        self.supersede(meta, file.clone());
+        Ok(file)
+    }
+
+    /// Reads and verifies a checkpoint. Blocks.
+    pub fn read(&self, path: &Path) -> Result<(SnapshotMeta, ClusterState), CheckpointError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                CheckpointError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() }
+            }
+            io::ErrorKind::InvalidData => {
+                CheckpointError::Damaged { path: path.to_owned(), what: source.to_string() }
+            }
+            _ => CheckpointError::Io { verb: "read", path: path.to_owned(), source },
+        };
+        let damaged = |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.to_owned() };
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let body_bytes = bytes.checked_sub(DIGEST_BYTES).ok_or_else(|| damaged("it is cut short"))?;
+        let mut input = Hashing { inner: BufReader::with_capacity(1 << 18, file), hasher: blake3::Hasher::new() };
+        let mut body = (&mut input).take(body_bytes);
+        let mut magic = [0; 8];
+        body.read_exact(&mut magic).map_err(failed)?;
+        if &magic != MAGIC {
+            return Err(damaged("it does not start as a checkpoint does"));
+        }
+        let format = read_u32(&mut body).map_err(failed)?;
+        if format > FORMAT {
+            return Err(CheckpointError::NewerFormat { path: path.to_owned(), found: format });
+        }
+        let header_bytes = read_u32(&mut body).map_err(failed)?;
+        if header_bytes > HEADER_BYTES_MAX {
+            return Err(damaged("its header is too long"));
+        }
+        let mut header = vec![0; header_bytes as usize];
+        body.read_exact(&mut header).map_err(failed)?;
+        let header: Header = cbor4ii::serde::from_slice(&header).map_err(|_| damaged("its header cannot be read"))?;
+        if header.cluster != self.cluster {
+            return Err(CheckpointError::OtherCluster {
+                path: path.to_owned(),
+                expected: self.cluster,
+                found: header.cluster,
+            });
+        }
+        let state = ClusterState::read_checkpoint(&self.genesis, &mut body).map_err(failed)?;
+        if body.limit() != 0 {
+            return Err(damaged("bytes follow its end"));
+        }
+        let computed = input.hasher.finalize();
+        let mut stored = [0; DIGEST_BYTES as usize];
+        input.inner.read_exact(&mut stored).map_err(failed)?;
+        if computed.as_bytes() != &stored {
+            return Err(damaged("its digest does not fit its content"));
+        }
+        Ok((header.meta, state))
+    }
+
+    /// Makes a received or written checkpoint the one that counts; the one before goes when nobody reads it any more.
+    pub fn supersede(&self, meta: SnapshotMeta, file: CheckpointFile) {
+        let mut current = self.current.lock();
+        if let Some((_, old)) = current.replace((meta, file.clone()))
+            && old.path() != file.path()
+        {
+            old.0.superseded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts to receive a checkpoint of `bytes` bytes from another node.
+    pub fn receive(&self, bytes: u64) -> Result<Receiving<'_>, CheckpointError> {
+        let path = self.part();
+        let file = File::create(&path)
+            .map_err(|source| CheckpointError::Io { verb: "create", path: path.clone(), source })?;
+        Ok(Receiving { checkpoints: self, path, file, left: bytes, done: false })
+    }
+
+    fn part(&self) -> PathBuf {
+        self.folder.join(format!("{:020}.part", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn place(&self, part: &Path) -> Result<CheckpointFile, CheckpointError> {
+        let path = part.with_extension("checkpoint");
+        let failed = |source| CheckpointError::Io { verb: "put in place", path: path.clone(), source };
+        fs::rename(part, &path).map_err(failed)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok(CheckpointFile::new(path))
+    }
+}
+
+/// A checkpoint that arrives piece by piece.
+pub struct Receiving<'a> {
+    checkpoints: &'a Checkpoints,
+    path: PathBuf,
+    file: File,
+    left: u64,
+    done: bool,
+}
+
+impl Receiving<'_> {
+    /// Appends a piece; more than was announced is an error.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), CheckpointError> {
+        self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(|| CheckpointError::Damaged {
+            path: self.path.clone(),
+            what: "more came than was announced".to_owned(),
+        })?;
+        self.file
+            .write_all(piece)
+            .map_err(|source| CheckpointError::Io { verb: "write", path: self.path.clone(), source })
+    }
+
+    /// Syncs what came. It is verified when it is installed.
+    pub fn finish(mut self) -> Result<CheckpointFile, CheckpointError> {
+        if self.left > 0 {
+            return Err(CheckpointError::Damaged {
+                path: self.path.clone(),
+                what: format!("{} bytes of it never came", self.left),
+            });
+        }
+        self.file
+            .sync_all()
+            .map_err(|source| CheckpointError::Io { verb: "sync", path: self.path.clone(), source })?;
+        self.done = true;
+        self.checkpoints.place(&self.path)
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            // A part that stays is removed at the next start.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+struct Hashing<T> {
+    inner: T,
+    hasher: blake3::Hasher,
+}
+
+impl<T: Write> Write for Hashing<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<T: Read> Read for Hashing<T> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.hasher.update(&bytes[..read]);
+        Ok(read)
+    }
+}
+
+fn read_u32(input: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    input.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}

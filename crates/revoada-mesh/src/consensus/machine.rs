@@ -1,0 +1,177 @@
+//! The state machine as openraft drives it: applies batches in memory, and writes checkpoints beside the traffic.
+//!
+//! Applying holds the lock for one batch and never while anything is read from or written to disk: a reader clones the
+//! root, and a checkpoint is written from a clone on a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::RwLock;
+use revoada_core::genesis::Genesis;
+use revoada_core::machine::{ClusterState, Command, Context};
+use tokio::sync::watch;
+
+use super::checkpoint::{CheckpointFile, Checkpoints};
+use super::types::{LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types};
+
+/// How far the state machine has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// The index of the last applied entry; 0 before the first.
+    pub index: u64,
+    /// The keyspace's revision.
+    pub revision: u64,
+    /// The number of blocks in the chain.
+    pub blocks: u64,
+}
+
+/// The applied state and where it stands in the log. Shared by the machine that writes and everyone who reads.
+pub struct Shared {
+    state: RwLock<Position>,
+    applied: watch::Sender<Applied>,
+}
+
+struct Position {
+    state: ClusterState,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Shared {
+    /// Looks at the applied state. `look` must be short: applying waits for it. To read much, clone the root.
+    pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
+        look(&self.state.read().state)
+    }
+
+    /// How far it has come, and a way to wait for more.
+    pub fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Machine {
+    shared: Arc<Shared>,
+    checkpoints: Arc<Checkpoints>,
+}
+
+impl Machine {
+    /// A machine that starts from the newest checkpoint, or from the genesis.
+    ///
+    pub fn new(
+        genesis: &Arc<Genesis>,
+        checkpoints: Arc<Checkpoints>,
+        loaded: Option<(SnapshotMeta, ClusterState)>,
+    ) -> Self {
+        let (meta, state) = match loaded {
+            Some((meta, state)) => (Some(meta), state),
+            None => (None, ClusterState::new(genesis)),
+        };
+        let (last_applied, membership) =
+            meta.map_or_else(Default::default, |meta| (meta.last_log_id, meta.last_membership));
+        let position = Position { state, last_applied, membership };
+        let applied = watch::Sender::new(applied(&position));
+        Self { shared: Arc::new(Shared { state: RwLock::new(position), applied }), checkpoints }
+    }
+
+    /// What readers use.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+fn applied(position: &Position) -> Applied {
+    Applied {
+        index: position.last_applied.as_ref().map_or(0, |id| id.index),
+        revision: position.state.keyspace().revision(),
+        blocks: position.state.chain().len() as u64,
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = CheckpointFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let position = self.shared.state.read();
+        Ok((position.last_applied, position.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let term = entry.log_id.committed_leader_id().term;
+            let replies = {
+                let mut position = self.shared.state.write();
+                let replies = match &entry.payload {
+                    EntryPayload::Blank => Replies::default(),
+                    EntryPayload::Normal(batch) => {
+                        let commands = Command::decode_batch(&batch.0).map_err(io::Error::other)?;
+                        let context = Context { index: entry.log_id.index, term };
+                        Replies(commands.into_iter().map(|command| position.state.apply(command, context)).collect())
+                    }
+                    EntryPayload::Membership(membership) => {
+                        position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                        Replies::default()
+                    }
+                };
+                position.last_applied = Some(entry.log_id);
+                replies
+            };
+            if let Some(responder) = responder {
+                responder.send(replies);
+            }
+        }
+        self.shared.applied.send_replace(applied(&self.shared.state.read()));
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let position = self.shared.state.read();
+        let meta = SnapshotMeta { last_log_id: position.last_applied, last_membership: position.membership.clone() };
+        Builder { meta, state: position.state.clone(), checkpoints: self.checkpoints.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: CheckpointFile) -> io::Result<()> {
+        let checkpoints = self.checkpoints.clone();
+        let path = file.path().to_owned();
+        let (found, state) =
+            tokio::task::spawn_blocking(move || checkpoints.read(&path)).await?.map_err(io::Error::other)?;
+        if found.last_log_id != meta.last_log_id {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checkpoint is not the one that was announced"));
+        }
+        self.checkpoints.supersede(found.clone(), file);
+        let mut position = self.shared.state.write();
+        *position = Position { state, last_applied: found.last_log_id, membership: found.last_membership };
+        self.shared.applied.send_replace(applied(&position));
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self.checkpoints.current().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Writes one checkpoint from a clone of the state.
+pub struct Builder {
+    meta: SnapshotMeta,
+    state: ClusterState,
+    checkpoints: Arc<Checkpoints>,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = CheckpointFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let (meta, state, checkpoints) = (self.meta.clone(), self.state.clone(), self.checkpoints.clone());
+        let snapshot =
+            tokio::task::spawn_blocking(move || checkpoints.write(meta, &state)).await?.map_err(io::Error::other)?;
+        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+    }
+}

@@ -1,0 +1,439 @@
+//! Raft's messages between nodes: pipelined appends, votes, checkpoints.
+//!
+//! An append stream is a stream of a link: its messages go in order and are answered in order, many in flight. openraft's
+//! own `stream_append` waits for each answer before the next request; on loopback that alone costs two thirds of the
+//! throughput. Heartbeats and votes have a link of their own (`peers`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::raft::{
+    AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use revoada_attest::NodeId;
+use revoada_core::limits;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::{CheckpointFile, Checkpoints};
+use super::peers::{Lane, LinkError, Peers};
+use super::types::{
+    AppendEntriesRequest, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
+};
+use crate::transport::link::{CallError, Link, LinkStream, Message, write};
+use crate::transport::{Connection, chain};
+
+mod verb {
+    pub const APPEND: u8 = 1;
+    pub const VOTE: u8 = 2;
+    pub const PRE_VOTE: u8 = 3;
+    pub const TRANSFER: u8 = 4;
+    pub const SNAPSHOT_BEGIN: u8 = 5;
+    pub const SNAPSHOT_CHUNK: u8 = 6;
+    pub const SNAPSHOT_END: u8 = 7;
+}
+
+/// The start of a checkpoint's transfer.
+#[derive(Serialize, Deserialize)]
+struct SnapshotBegin {
+    vote: Vote,
+    meta: SnapshotMeta,
+    bytes: u64,
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Bytes, RpcError> {
+    cbor4ii::serde::to_vec(Vec::new(), value).map(Bytes::from).map_err(|error| {
+        RpcError::Network(NetworkError::new(&io::Error::other(format!("a message cannot be encoded: {error}"))))
+    })
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RpcError> {
+    cbor4ii::serde::from_slice(bytes).map_err(|error| {
+        let error = io::Error::new(io::ErrorKind::InvalidData, format!("an answer cannot be read: {error}"));
+        RpcError::Network(NetworkError::new(&error))
+    })
+}
+
+fn unreachable(error: &LinkError) -> RpcError {
+    RpcError::Unreachable(Unreachable::new(&AnyError::error(chain(error))))
+}
+
+fn failed(error: CallError) -> RpcError {
+    match error {
+        // openraft waits before it calls an unreachable node again, and calls at once after a network error.
+        CallError::NotSent | CallError::Full | CallError::Late => RpcError::Unreachable(Unreachable::new(&error)),
+        CallError::Broken => RpcError::Network(NetworkError::new(&error)),
+    }
+}
+
+/// Makes a client for each node that openraft wants to speak with.
+#[derive(Clone)]
+pub struct Network {
+    id: NodeId,
+    peers: Peers,
+}
+
+impl Network {
+    /// The network of node `id`.
+    pub fn new(id: NodeId, peers: Peers) -> Self {
+        Self { id, peers }
+    }
+
+    fn client(&self, target: NodeId, lane: Lane) -> Client {
+        Client { id: self.id, target, lane, peers: self.peers.clone() }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: NodeId, _: &Member) -> Client {
+        self.client(target, Lane::Replication)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, _: &Member) -> Client {
+        self.client(target, Lane::Urgent)
+    }
+
+    async fn new_snapshot_client(&mut self, target: NodeId, _: &Member) -> Client {
+        self.client(target, Lane::Snapshot)
+    }
+}
+
+/// Speaks Raft with one node.
+pub struct Client {
+    id: NodeId,
+    target: NodeId,
+    lane: Lane,
+    peers: Peers,
+}
+
+impl Client {
+    async fn link(&self, lane: Lane, limit: Duration) -> Result<Link, RpcError> {
+        self.peers.link(self.target, lane, limit).await.map_err(|error| unreachable(&error))
+    }
+
+    async fn call<A: Serialize, B: DeserializeOwned>(
+        &self,
+        verb: u8,
+        request: &A,
+        option: &RPCOption,
+    ) -> Result<B, RpcError> {
+        let link = self.link(Lane::Urgent, option.soft_ttl()).await?;
+        let answer = link.call(verb, encode(request)?, option.soft_ttl()).await.map_err(failed)?;
+        decode::<Result<B, String>>(&answer)?
+            .map_err(|reason| RpcError::Network(NetworkError::new(&io::Error::other(reason))))
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let limit = Duration::from_millis(limits::SNAPSHOT_CHUNK_MS_MAX);
+        let link = self.link(Lane::Snapshot, limit).await.map_err(streaming)?;
+        let broken = |error: CallError| streaming(failed(error));
+        let unread = |source: io::Error| StreamingError::Network(NetworkError::new(&source));
+        let mut file = tokio::fs::File::open(snapshot.snapshot.path()).await.map_err(unread)?;
+        let bytes = file.metadata().await.map_err(unread)?.len();
+        let begin = encode(&SnapshotBegin { vote, meta: snapshot.meta, bytes }).map_err(streaming)?;
+        accepted(&link.call(verb::SNAPSHOT_BEGIN, begin, limit).await.map_err(broken)?)?;
+        let mut sent = 0;
+        while sent < bytes {
+            let mut chunk = vec![0; limits::SNAPSHOT_CHUNK_BYTES.min((bytes - sent) as usize)];
+            file.read_exact(&mut chunk).await.map_err(unread)?;
+            sent += chunk.len() as u64;
+            accepted(&link.call(verb::SNAPSHOT_CHUNK, chunk.into(), limit).await.map_err(broken)?)?;
+        }
+        let installing = Duration::from_millis(limits::SNAPSHOT_INSTALL_MS_MAX);
+        let answer = link.call(verb::SNAPSHOT_END, Bytes::new(), installing).await.map_err(broken)?;
+        let vote: Result<Vote, String> = decode(&answer).map_err(streaming)?;
+        vote.map(SnapshotResponse::new).map_err(refused)
+    }
+}
+
+fn refused(reason: String) -> StreamingError<Types> {
+    StreamingError::Network(NetworkError::new(&io::Error::other(reason)))
+}
+
+fn accepted(answer: &[u8]) -> Result<(), StreamingError<Types>> {
+    decode::<Result<(), String>>(answer).map_err(streaming)?.map_err(refused)
+}
+
+fn streaming(error: RpcError) -> StreamingError<Types> {
+    match error {
+        RpcError::Timeout(error) => StreamingError::Timeout(error),
+        RpcError::Unreachable(error) => StreamingError::Unreachable(error),
+        RpcError::Network(error) => StreamingError::Network(error),
+        RpcError::RemoteError(never) => match never.source {},
+    }
+}
+
+/// An append stream under way; see [`Client::stream_append`].
+struct Appending<S> {
+    input: S,
+    input_ended: bool,
+    in_flight: usize,
+    stream: LinkStream,
+    silence_max: Duration,
+    timeout: Timeout<Types>,
+    over: bool,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Appending<S> {
+    async fn next(&mut self) -> Option<Result<StreamAppendResult, RpcError>> {
+        let silence = tokio::time::sleep(self.silence_max);
+        tokio::pin!(silence);
+        while !self.over {
+            if self.input_ended && self.in_flight == 0 {
+                return None;
+            }
+            tokio::select! {
+                answer = self.stream.receive(), if self.in_flight > 0 => {
+                    self.in_flight -= 1;
+                    let Some(answer) = answer else { return self.fail(failed(CallError::Broken)) };
+                    let answer = match decode::<StreamAppendResult>(&answer) {
+                        Ok(answer) => answer,
+                        Err(error) => return self.fail(error),
+                    };
+                    // The other side ends its stream with the first refusal, and so must this one.
+                    self.over = answer.is_err();
+                    return Some(Ok(answer));
+                }
+                request = self.input.next(), if !self.input_ended && self.in_flight < limits::APPENDS_IN_FLIGHT_MAX => {
+                    let Some(request) = request else { self.input_ended = true; continue };
+                    let sent = match encode(&request) {
+                        Ok(body) => self.stream.send(verb::APPEND, body).await.map_err(failed),
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = sent {
+                        return self.fail(error);
+                    }
+                    if self.in_flight == 0 {
+                        silence.as_mut().reset(tokio::time::Instant::now() + self.silence_max);
+                    }
+                    self.in_flight += 1;
+                }
+                () = &mut silence, if self.in_flight > 0 => {
+                    return self.fail(RpcError::Timeout(self.timeout.clone()));
+                }
+            }
+        }
+        None
+    }
+
+    fn fail(&mut self, error: RpcError) -> Option<Result<StreamAppendResult, RpcError>> {
+        self.over = true;
+        Some(Err(error))
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = CheckpointFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RpcError> {
+        let answers = self.stream_append(futures::stream::iter([request]), option).await?;
+        match { let mut answers = answers; answers.next().await } {
+            Some(answer) => answer.map(AppendEntriesResponse::from),
+            None => Err(failed(CallError::Broken)),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> openraft::base::BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let link = self.link(self.lane, option.soft_ttl()).await?;
+            let stream = link.stream(limits::APPENDS_IN_FLIGHT_MAX + 1).map_err(failed)?;
+            // A sync may take longer than a heartbeat; silence is only taken for a loss after the longer of the two.
+            let floor = match self.lane {
+                Lane::Urgent => Duration::ZERO,
+                _ => Duration::from_millis(limits::APPEND_SILENCE_MS_MAX),
+            };
+            let silence_max = option.soft_ttl().max(floor);
+            let timeout = Timeout {
+                action: RPCTypes::AppendEntries,
+                id: self.id,
+                target: self.target,
+                timeout: silence_max,
+            };
+            let appending =
+                Appending { input, input_ended: false, in_flight: 0, stream, silence_max, timeout, over: false };
+            let answers = futures::stream::unfold(appending, |mut appending| async move {
+                let answer = appending.next().await?;
+                Some((answer, appending))
+            });
+            Ok(answers.boxed())
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        self.call(verb::VOTE, &request, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        self.call(verb::PRE_VOTE, &request, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let cancelled = tokio::select! {
+            sent = self.send_snapshot(vote, snapshot) => return sent,
+            closed = cancel => closed,
+        };
+        // A transfer given up half-way leaves the other side waiting for chunks: a new link starts afresh.
+        self.peers.close(self.target, Lane::Snapshot).await;
+        Err(StreamingError::Closed(cancelled))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        self.call(verb::TRANSFER, &request, &option).await
+    }
+}
+
+/// Answers one connection's Raft messages until it closes.
+///
+/// Appends are given to Raft in order and read no faster than Raft takes them; votes are answered beside them.
+pub async fn serve(connection: Connection, raft: Raft, checkpoints: Arc<Checkpoints>) {
+    let (sink, mut frames) = connection.frames.split();
+    let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
+    let stop = CancellationToken::new();
+    let _stop_tasks = stop.clone().drop_guard();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(write(sink, queue)));
+    let mut append: Option<(u64, mpsc::Sender<AppendEntriesRequest>)> = None;
+    let mut incoming = None;
+    while let Some(Ok(frame)) = frames.next().await {
+        let Some(Message { verb, call, body }) = Message::decode(frame) else { return };
+        let answer = match verb {
+            verb::APPEND => {
+                let Ok(request) = decode(&body) else { return };
+                if append.as_ref().is_none_or(|(current, _)| *current != call) {
+                    append = Some((call, start_append(call, &raft, &answers, &stop)));
+                }
+                if let Some((_, requests)) = &append {
+                    // A stream that Raft has ended takes nothing more; its end was already answered.
+                    drop(requests.send(request).await);
+                }
+                continue;
+            }
+            verb::VOTE | verb::PRE_VOTE => {
+                let Ok(request) = decode::<VoteRequest<Types>>(&body) else { return };
+                let (raft, answers) = (raft.clone(), answers.clone());
+                tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+                    let answer = match verb {
+                        verb::VOTE => raft.vote(request).await,
+                        _ => raft.pre_vote(request).await,
+                    };
+                    reply(&answers, verb, call, &answer.map_err(|error| chain(&error))).await;
+                }));
+                continue;
+            }
+            verb::TRANSFER => {
+                let Ok(request) = decode(&body) else { return };
+                let answer = raft.handle_transfer_leader(request).await.map_err(|error| chain(&error));
+                reply(&answers, verb, call, &answer).await;
+                continue;
+            }
+            verb::SNAPSHOT_BEGIN => match decode::<SnapshotBegin>(&body) {
+                Ok(begin) => match checkpoints.receive(begin.bytes) {
+                    Ok(receiving) => {
+                        incoming = Some((begin.vote, begin.meta, receiving));
+                        Ok(())
+                    }
+                    Err(error) => Err(chain(&error)),
+                },
+                Err(_) => return,
+            },
+            verb::SNAPSHOT_CHUNK => match incoming.as_mut() {
+                Some((_, _, receiving)) => receiving.write(&body).map_err(|error| chain(&error)),
+                None => Err("a piece of a checkpoint that was never begun".to_owned()),
+            },
+            verb::SNAPSHOT_END => {
+                let installed = match incoming.take() {
+                    Some((vote, meta, receiving)) => match receiving.finish() {
+                        Ok(file) => raft
+                            .install_full_snapshot(vote, Snapshot { meta, snapshot: file })
+                            .await
+                            .map(|response| response.vote)
+                            .map_err(|error| chain(&error)),
+                        Err(error) => Err(chain(&error)),
+                    },
+                    None => Err("the end of a checkpoint that was never begun".to_owned()),
+                };
+                reply(&answers, verb, call, &installed).await;
+                continue;
+            }
+            _ => return,
+        };
+        reply(&answers, verb, call, &answer).await;
+    }
+}
+
+fn start_append(
+    call: u64,
+    raft: &Raft,
+    answers: &mpsc::Sender<Message>,
+    stop: &CancellationToken,
+) -> mpsc::Sender<AppendEntriesRequest> {
+    let (requests, queue) = mpsc::channel(limits::APPENDS_IN_FLIGHT_MAX);
+    let input = futures::stream::unfold(queue, |mut queue| async move { Some((queue.recv().await?, queue)) });
+    let results = raft.stream_append(input);
+    let answers = answers.clone();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        futures::pin_mut!(results);
+        while let Some(Ok(result)) = results.next().await {
+            let result: Result<_, StreamAppendError<Types>> = result;
+            if !reply(&answers, verb::APPEND, call, &result).await {
+                return;
+            }
+        }
+    }));
+    requests
+}
+
+async fn reply<T: Serialize>(answers: &mpsc::Sender<Message>, verb: u8, call: u64, answer: &T) -> bool {
+    match cbor4ii::serde::to_vec(Vec::new(), answer) {
+        Ok(body) => answers.send(Message { verb, call, body: body.into() }).await.is_ok(),
+        Err(error) => {
+            tracing::error!(%error, verb, "an answer cannot be encoded");
+            false
+        }
+    }
+}

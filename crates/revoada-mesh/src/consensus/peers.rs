@@ -1,0 +1,119 @@
+//! Where the other nodes are, and the links to them.
+//!
+//! An address is what membership last heard, or what the configuration gave at start; it is never taken from Raft's log,
+//! because it changes when a machine does. Links are kept by lane, so that a heartbeat never waits behind a batch.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use revoada_attest::NodeId;
+
+use crate::transport::link::Link;
+use crate::transport::{ConnectError, Protocol, Transport};
+
+/// Where each known node listens.
+#[derive(Debug, Default)]
+pub struct AddressBook(RwLock<BTreeMap<NodeId, SocketAddr>>);
+
+impl AddressBook {
+    /// Remembers that `node` listens on `address`; the newest word counts. Says whether that was new.
+    pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
+        self.0.write().insert(node, address) != Some(address)
+    }
+
+    /// Where `node` listens, if anybody ever said so.
+    pub fn address(&self, node: &NodeId) -> Option<SocketAddr> {
+        self.0.read().get(node).copied()
+    }
+
+    /// Everything known.
+    pub fn all(&self) -> BTreeMap<NodeId, SocketAddr> {
+        self.0.read().clone()
+    }
+}
+
+/// Which of a node's links to another a message takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Entries of the log.
+    Replication,
+    /// Heartbeats, votes, and what else must not wait behind entries.
+    Urgent,
+    /// Checkpoints.
+    Snapshot,
+    /// Forwarded requests.
+    Forward,
+}
+
+impl Lane {
+    const fn protocol(self) -> Protocol {
+        match self {
+            Self::Replication | Self::Urgent | Self::Snapshot => Protocol::Raft,
+            Self::Forward => Protocol::Forward,
+        }
+    }
+}
+
+/// Why there is no link to a node.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody has said where it listens.
+    #[error("the address of {} is not known yet", .0.short())]
+    NoAddress(NodeId),
+    /// It does not answer, or refuses, or is refused.
+    #[error("no connection")]
+    Connect(#[from] Box<ConnectError>),
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Link>>>;
+
+/// The links of one node to all others.
+#[derive(Clone)]
+pub struct Peers {
+    transport: Arc<Transport>,
+    book: Arc<AddressBook>,
+    slots: Arc<parking_lot::Mutex<BTreeMap<(NodeId, Lane), Slot>>>,
+}
+
+impl Peers {
+    /// Links made by `transport` to the addresses in `book`, each when it is first needed.
+    pub fn new(transport: Arc<Transport>, book: Arc<AddressBook>) -> Self {
+        Self { transport, book, slots: Arc::default() }
+    }
+
+    /// The addresses.
+    pub fn book(&self) -> &Arc<AddressBook> {
+        &self.book
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    /// The open link to `target` in `lane`, or a new one made within `limit`. Cancel-safe.
+    pub async fn link(&self, target: NodeId, lane: Lane, limit: Duration) -> Result<Link, LinkError> {
+        let slot = self.slots.lock().entry((target, lane)).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {
+            return Ok(link.clone());
+        }
+        let address = self.book.address(&target).ok_or(LinkError::NoAddress(target))?;
+        let connection =
+            self.transport.connect(address, Some(target), lane.protocol(), limit).await.map_err(Box::new)?;
+        let link = Link::start(connection);
+        *slot = Some(link.clone());
+        Ok(link)
+    }
+
+    /// Closes the link in `lane`, because it no longer answers; the next use makes a new one.
+    pub async fn close(&self, target: NodeId, lane: Lane) {
+        let slot = self.slots.lock().get(&(target, lane)).cloned();
+        if let Some(slot) = slot {
+            slot.lock().await.take();
+        }
+    }
+}
