@@ -7,6 +7,7 @@ pub mod declaration;
 pub mod error;
 pub mod keyspace;
 pub mod limits;
+pub mod machine;
 pub mod policy;
 pub mod resource;
 pub mod roles;

@@ -50,3 +50,27 @@ pub const EVENTS_EXAMINED_MAX: usize = 65_536;
 /// The highest revision that a restore may start from; what is left above it cannot be used up, and every revision
 /// stays a positive signed 64-bit number, which is what the foreign protocols have.
 pub const RESTORE_REVISION_MAX: u64 = 1 << 62;
+/// How many entries a snapshot that is restored into a cluster may have.
+pub const RESTORE_ENTRIES_MAX: usize = 4_000_000;
+/// How long roles, chain and staged entries of a checkpoint may be, in bytes.
+pub const CHECKPOINT_ROLES_BYTES_MAX: u64 = 8 << 30;
+/// How many bytes of the newest entries a node keeps decoded.
+pub const LOG_RECENT_BYTES_MAX: usize = 16 << 20;
+/// How many writes may wait on one node; more wait to be queued.
+pub const WRITES_WAITING_MAX: usize = 8_192;
+/// How many commands go into one log entry.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// How many bytes of commands go into one log entry, at least one command.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How many entries of one node's proposer are in flight.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// How many reads may wait for one confirmation; more wait to be queued.
+pub const READS_WAITING_MAX: usize = 8_192;
+/// How long the confirmation of a read may take, in milliseconds.
+pub const READ_MS_MAX: u64 = 3_000;
+/// How long to wait before another attempt when there was no leader, in milliseconds; a new leader ends the wait.
+pub const RETRY_PAUSE_MS: u64 = 10;
+/// How long a connection to the leader may take, in milliseconds.
+pub const CONNECT_MS_MAX: u64 = 500;
+/// How many forwarded requests of one connection are under way at once.
+pub const FORWARDED_PER_CONNECTION_MAX: usize = 256;

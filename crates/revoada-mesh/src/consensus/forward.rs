@@ -1,0 +1,75 @@
+//! What a follower asks of the leader: to append a batch, and to confirm a read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use revoada_core::limits;
+use revoada_core::machine::Reply;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::propose::{Attempt, ProposeError, append};
+use super::read::{ReadError, Reads};
+use super::types::Raft;
+use crate::transport::Connection;
+use crate::transport::link::{Message, write};
+
+pub(super) mod verb {
+    pub const PROPOSE: u8 = 1;
+    pub const READ_INDEX: u8 = 2;
+}
+
+/// The answer to a forwarded batch.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Proposed {
+    Done(Vec<Reply>),
+    /// Nothing was appended.
+    Again(String),
+    Failed(ProposeError),
+}
+
+/// The answer to a forwarded read: the index that must be applied before it may be served.
+pub(super) type Confirmed = Result<u64, ReadError>;
+
+/// Answers one connection's forwarded requests until it closes. Requests are answered beside each other, at most
+/// [`limits::FORWARDED_PER_CONNECTION_MAX`] at once; more are not read.
+pub async fn serve(connection: Connection, raft: Raft, reads: Reads) {
+    let (sink, mut frames) = connection.frames.split();
+    let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
+    let stop = CancellationToken::new();
+    let _stop_tasks = stop.clone().drop_guard();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(write(sink, queue)));
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(limits::FORWARDED_PER_CONNECTION_MAX));
+    while let Some(Ok(frame)) = frames.next().await {
+        let Some(Message { verb, call, body }) = Message::decode(frame) else { return };
+        let Ok(slot) = room.clone().acquire_owned().await else { return };
+        let (raft, reads, answers) = (raft.clone(), reads.clone(), answers.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            let _slot = slot;
+            let body = match verb {
+                verb::PROPOSE => encode(&propose(&raft, body).await),
+                verb::READ_INDEX => encode(&reads.confirm_here(Duration::from_millis(limits::READ_MS_MAX)).await),
+                // Another version's verb: no answer, and the caller's time runs out.
+                _ => return,
+            };
+            // A closed connection takes no answer.
+            drop(answers.send(Message { verb, call, body }).await);
+        }));
+    }
+}
+
+async fn propose(raft: &Raft, batch: Bytes) -> Proposed {
+    match append(raft, batch).await {
+        Attempt::Done(replies) => Proposed::Done(replies),
+        Attempt::Again(why) => Proposed::Again(why),
+        Attempt::Failed(error) => Proposed::Failed(error),
+    }
+}
+
+fn encode<T: Serialize>(answer: &T) -> Bytes {
+    cbor4ii::serde::to_vec(Vec::new(), answer)
+        .expect("answers have string keys only and a vector takes every write")
+        .into()
+}

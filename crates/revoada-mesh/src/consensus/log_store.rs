@@ -1,0 +1,293 @@
+//! openraft's log on our engine: entries encoded once for the disk, the newest kept decoded in memory.
+//!
+//! The engine owns order and durability (`log`); this adapter owns the encoding, and a bounded window of entries that
+//! replication and apply read without touching the disk. A cache in the engine alone would decode each entry once for
+//! every follower.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use revoada_core::limits;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::types::{Entry, LogId, Types, Vote};
+use crate::log::{LogEngine, LogEntry};
+
+mod slot {
+    pub const VOTE: u8 = 0;
+    pub const COMMITTED: u8 = 1;
+    pub const PURGED: u8 = 2;
+}
+
+/// The newest entries, contiguous, up to the log's end.
+#[derive(Default)]
+struct Recent {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+fn bytes_of(entry: &Entry) -> usize {
+    const OVERHEAD: usize = 128;
+    match &entry.payload {
+        EntryPayload::Normal(batch) => batch.0.len() + OVERHEAD,
+        EntryPayload::Blank | EntryPayload::Membership(_) => OVERHEAD,
+    }
+}
+
+impl Recent {
+    fn push(&mut self, entry: Entry) {
+        if self.entries.back().is_some_and(|last| last.index() + 1 != entry.index()) {
+            self.clear();
+        }
+        self.bytes += bytes_of(&entry);
+        self.entries.push_back(entry);
+        while self.bytes > limits::LOG_RECENT_BYTES_MAX && self.entries.len() > 1 {
+            self.drop_front();
+        }
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= bytes_of(&entry);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    fn truncate_from(&mut self, index: u64) {
+        while self.entries.back().is_some_and(|last| last.index() >= index) {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= bytes_of(&entry);
+            }
+        }
+    }
+
+    fn purge_to(&mut self, index: u64) {
+        while self.entries.front().is_some_and(|first| first.index() <= index) {
+            self.drop_front();
+        }
+    }
+
+    /// Entries from `start` on, before `end`, of at most `bytes_max` (at least one); none if `start` is not here.
+    fn read(&self, start: u64, end: u64, bytes_max: u64) -> Option<Vec<Entry>> {
+        let first = self.entries.front()?.index();
+        let skip = usize::try_from(start.checked_sub(first)?).ok()?;
+        if skip >= self.entries.len() {
+            return None;
+        }
+        let mut left = bytes_max;
+        let mut read = Vec::new();
+        for entry in self.entries.range(skip..).take_while(|entry| entry.index() < end) {
+            let bytes = bytes_of(entry) as u64;
+            if bytes > left && !read.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            read.push(entry.clone());
+        }
+        Some(read)
+    }
+}
+
+/// See the module. Clones share everything.
+#[derive(Clone)]
+pub struct LogStore {
+    engine: LogEngine,
+    recent: Arc<Mutex<Recent>>,
+    vote: Arc<Mutex<Option<Vote>>>,
+}
+
+fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
+    cbor4ii::serde::to_vec(Vec::new(), value).map(Bytes::from).map_err(io::Error::other)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> io::Result<T> {
+    cbor4ii::serde::from_slice(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{what} of the log cannot be read: {error}")))
+}
+
+impl LogStore {
+    /// Over an open engine.
+    pub fn new(engine: LogEngine) -> io::Result<Self> {
+        let vote = match engine.metadata(slot::VOTE) {
+            Some(bytes) => Some(decode(&bytes, "the vote")?),
+            None => None,
+        };
+        Ok(Self { engine, recent: Arc::default(), vote: Arc::new(Mutex::new(vote)) })
+    }
+
+    /// The engine, for its figures.
+    pub fn engine(&self) -> &LogEngine {
+        &self.engine
+    }
+
+    /// The durable vote's term and the index of the last entry; zeros where there is none.
+    pub fn position(&self) -> (u64, u64) {
+        let term = self.vote.lock().as_ref().map_or(0, |vote| vote.leader_id().term);
+        (term, self.engine.bounds().map_or(0, |bounds| *bounds.end()))
+    }
+
+    fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        if let Some(entries) = self.recent.lock().read(start, end, bytes_max) {
+            return Ok(entries);
+        }
+        let entries = self.engine.read(start..end, usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
+        entries.iter().map(|entry| decode(&entry.payload, &format!("entry {}", entry.index))).collect()
+    }
+
+    async fn put(&self, slot: u8, value: Bytes, sync: bool) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.engine.put_metadata(slot, value, sync, move |result| drop(done.send(result)));
+        wait.await.map_err(|_| io::Error::other("the log's writer is gone"))?
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start + 1,
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end + 1,
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> io::Result<Vec<Entry>> {
+        let (mut start, end) = bounds(&range);
+        let Some(held) = self.engine.bounds() else { return Ok(Vec::new()) };
+        start = start.max(*held.start());
+        let end = end.min(held.end() + 1);
+        let mut all = Vec::new();
+        while start < end {
+            let some = self.read(start, end, limits::APPEND_BYTES_MAX)?;
+            let Some(last) = some.last() else { break };
+            start = last.index() + 1;
+            all.extend(some);
+        }
+        Ok(all)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, limits::APPEND_BYTES_MAX)
+    }
+
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        let store = self.clone();
+        // Piece by piece: after a restart the whole log behind the checkpoint is read here.
+        let pieces = futures::stream::try_unfold(start, move |start| {
+            let read = if start < end { store.read(start, end, limits::APPEND_BYTES_MAX) } else { Ok(Vec::new()) };
+            futures::future::ready(read.map(|entries| {
+                let next = entries.last()?.index() + 1;
+                Some((futures::stream::iter(entries.into_iter().map(Ok)), next))
+            }))
+        });
+        Box::pin(futures::TryStreamExt::try_flatten(pieces))
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(*self.vote.lock())
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let last_purged_log_id = match self.engine.metadata(slot::PURGED) {
+            Some(bytes) => Some(decode::<LogId>(&bytes, "the purged position")?),
+            None => None,
+        };
+        let last_log_id = match self.engine.bounds() {
+            Some(held) => self.read(*held.end(), held.end() + 1, 1)?.last().map(|entry| entry.log_id),
+            None => last_purged_log_id,
+        };
+        Ok(LogState { last_purged_log_id, last_log_id })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.put(slot::VOTE, encode(vote)?, true).await?;
+        *self.vote.lock() = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            // Rides along with the next sync: a committed position that is too old costs a later apply, nothing else.
+            self.engine.put_metadata(slot::COMMITTED, encode(&committed)?, false, |_| {});
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        match self.engine.metadata(slot::COMMITTED) {
+            Some(bytes) => decode(&bytes, "the committed position").map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut records = Vec::new();
+        {
+            let mut recent = self.recent.lock();
+            for entry in entries {
+                records.push(LogEntry { index: entry.index(), payload: encode(&entry)? });
+                recent.push(entry);
+            }
+        }
+        self.engine.append(records, move |result| flushed.io_completed(result));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let from = last.map_or(0, |id| id.index + 1);
+        self.recent.lock().truncate_from(from);
+        let (done, wait) = oneshot::channel();
+        self.engine.truncate_from(from, move |result| drop(done.send(result)));
+        wait.await.map_err(|_| io::Error::other("the log's writer is gone"))?
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.put(slot::PURGED, encode(&upto)?, false).await?;
+        self.recent.lock().purge_to(upto.index);
+        let (done, wait) = oneshot::channel();
+        self.engine.purge_to(upto.index, move |result| drop(done.send(result)));
+        wait.await.map_err(|_| io::Error::other("the log's writer is gone"))?
+    }
+}

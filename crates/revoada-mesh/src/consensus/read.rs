@@ -1,0 +1,129 @@
+//! Reading the newest: one confirmation of leadership for everyone who waits (ReadIndex, Raft thesis §6.4).
+//!
+//! A round asks a quorum whether the leader still leads; whoever arrives meanwhile waits for the next round. Any node
+//! may read: it asks the leader for the index and waits until it has applied it. Leases would save the round trip and
+//! trust clocks for it; they are not used.
+
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use revoada_attest::NodeId;
+use revoada_core::limits;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::forward::{self, Confirmed};
+use super::machine::Shared;
+use super::peers::{Lane, Peers};
+use super::types::Raft;
+use crate::transport::chain;
+
+/// Why the newest cannot be read now. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{0}")]
+pub struct ReadError(pub String);
+
+/// Confirms reads. Cheap to clone.
+#[derive(Clone)]
+pub struct Reads {
+    rounds: mpsc::Sender<oneshot::Sender<Result<(), ReadError>>>,
+    here: Arc<Here>,
+}
+
+struct Here {
+    raft: Raft,
+    peers: Peers,
+    id: NodeId,
+    shared: Arc<Shared>,
+}
+
+impl Reads {
+    /// Starts the task that confirms.
+    pub fn start(raft: Raft, peers: Peers, id: NodeId, shared: Arc<Shared>) -> Self {
+        let (rounds, queue) = mpsc::channel(limits::READS_WAITING_MAX);
+        let here = Arc::new(Here { raft, peers, id, shared });
+        tokio::spawn(confirm_rounds(queue, here.clone()));
+        Self { rounds, here }
+    }
+
+    /// Returns once the applied state of this node holds everything that was acknowledged before the call. Cancel-safe.
+    pub async fn newest(&self) -> Result<(), ReadError> {
+        let (confirmed, wait) = oneshot::channel();
+        let stopped = |_| ReadError("this node is stopping".to_owned());
+        self.rounds.send(confirmed).await.map_err(|_| stopped(()))?;
+        wait.await.map_err(|_| stopped(()))?
+    }
+
+    /// For another node: the index that it has to apply, if this node leads.
+    pub(super) async fn confirm_here(&self, limit: Duration) -> Confirmed {
+        self.here.confirm(limit).await
+    }
+}
+
+async fn confirm_rounds(mut queue: mpsc::Receiver<oneshot::Sender<Result<(), ReadError>>>, here: Arc<Here>) {
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, limits::READS_WAITING_MAX).await > 0 {
+        let confirmed = here.round().await;
+        for reader in waiting.drain(..) {
+            // A reader that gave up no longer listens.
+            drop(reader.send(confirmed.clone()));
+        }
+    }
+}
+
+impl Here {
+    async fn round(&self) -> Result<(), ReadError> {
+        let deadline = Instant::now() + Duration::from_millis(limits::READ_MS_MAX);
+        loop {
+            let leader = self.raft.metrics().borrow().current_leader;
+            let index = match leader {
+                Some(leader) if leader == self.id => self.confirm(deadline - Instant::now()).await,
+                Some(leader) => self.ask(leader).await,
+                None => Err(ReadError("no leader is known: there may be no quorum".to_owned())),
+            };
+            let failed = match index {
+                Ok(index) => match self.wait_applied(index, deadline).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if Instant::now() >= deadline {
+                return Err(failed);
+            }
+            tokio::time::sleep(Duration::from_millis(limits::RETRY_PAUSE_MS)).await;
+        }
+    }
+
+    async fn confirm(&self, limit: Duration) -> Confirmed {
+        let late = |_| ReadError("no quorum confirmed the leader in time".to_owned());
+        let linearizer = timeout(limit, self.raft.get_read_linearizer(ReadPolicy::ReadIndex))
+            .await
+            .map_err(late)?
+            .map_err(|error| ReadError(chain(&error)))?;
+        Ok(linearizer.read_log_id().index())
+    }
+
+    async fn ask(&self, leader: NodeId) -> Confirmed {
+        let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
+        let link =
+            self.peers.link(leader, Lane::Forward, limit).await.map_err(|error| ReadError(chain(&error)))?;
+        let answer = link
+            .call(forward::verb::READ_INDEX, bytes::Bytes::new(), Duration::from_millis(limits::READ_MS_MAX))
+            .await
+            .map_err(|error| ReadError(format!("the leader: {error}")))?;
+        cbor4ii::serde::from_slice::<Confirmed>(&answer)
+            .map_err(|error| ReadError(format!("the leader's answer is garbage: {error}")))?
+    }
+
+    async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadError> {
+        let mut applied = self.shared.applied();
+        match timeout_at(deadline, applied.wait_for(|applied| applied.index >= index)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ReadError("this node is stopping".to_owned())),
+            Err(_) => Err(ReadError(format!("this node has not applied entry {index} in time"))),
+        }
+    }
+}
