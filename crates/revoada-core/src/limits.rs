@@ -74,3 +74,9 @@ pub const RETRY_PAUSE_MS: u64 = 10;
 pub const CONNECT_MS_MAX: u64 = 500;
 /// How many forwarded requests of one connection are under way at once.
 pub const FORWARDED_PER_CONNECTION_MAX: usize = 256;
+/// The longest text in the header of a snapshot (the declaration), in bytes.
+pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
+/// The largest named section of a snapshot, in bytes.
+pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The largest piece of a section, in bytes: what is allocated before it is there.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;
