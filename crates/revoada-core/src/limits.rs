@@ -7,3 +7,14 @@ pub const DOCUMENT_BYTES_MAX: usize = 1_572_864;
 pub const NAME_BYTES_MAX: usize = 253;
 /// How deep the values of a document may nest.
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
+/// How many records of nodes a cluster keeps, those of evicted nodes included.
+pub const NODES_MAX: usize = 1_024;
+/// A node that is lost this many times within [`FLAPPING_WINDOW_MS`] is quarantined as flapping.
+pub const FLAPPING_LOSSES: usize = 4;
+/// The window in which losses are counted, in milliseconds.
+pub const FLAPPING_WINDOW_MS: u64 = 600_000;
+/// How long a node quarantined as flapping has to be alive before it is released, in milliseconds.
+pub const QUARANTINE_ALIVE_MS: u64 = 600_000;
+/// The least time between two role changes of one node, in milliseconds. The replacement of a lost voter and the
+/// admission are exempt.
+pub const ROLE_CHANGE_INTERVAL_MS: u64 = 60_000;
