@@ -80,3 +80,14 @@ pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
 pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The largest piece of a section, in bytes: what is allocated before it is there.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;
+/// How many records of nodes a cluster keeps, those of evicted nodes included.
+pub const NODES_MAX: usize = 1_024;
+/// A node that is lost this many times within [`FLAPPING_WINDOW_MS`] is quarantined as flapping.
+pub const FLAPPING_LOSSES: usize = 4;
+/// The window in which losses are counted, in milliseconds.
+pub const FLAPPING_WINDOW_MS: u64 = 600_000;
+/// How long a node quarantined as flapping has to be alive before it is released, in milliseconds.
+pub const QUARANTINE_ALIVE_MS: u64 = 600_000;
+/// The least time between two role changes of one node, in milliseconds. The replacement of a lost voter and the
+/// admission are exempt.
+pub const ROLE_CHANGE_INTERVAL_MS: u64 = 60_000;

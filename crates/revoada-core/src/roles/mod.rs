@@ -1,4 +1,23 @@
 //! The committed state of every node: its role, and where it is on the way to it.
+//!
+//! The machine is small on purpose. It knows which change may follow which state, and nothing of why one is wanted:
+//! that is the policy's matter. What changes a node's role or standing is a [`Transition`], one block of the chain.
+//! What is merely observed, or wished for, is a [`RoleNote`]: committed as well, so that a new leader knows it, but
+//! nothing that anyone would have to prove.
+//!
+//! Rejected: keeping losses, wishes and drains in the leader's memory. They would be forgotten with each change of
+//! leader, which is exactly when a flapping node has just been lost.
+//!
+//! [`Transition`]: revoada_attest::Transition
+
+mod machine;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+pub use machine::{RoleNote, Roles, TransitionRefused};
+pub use record::{Location, Moving, NodeRecord, Quarantine, QuarantinedBy};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +31,26 @@ pub enum NodeState {
     Promoting,
     /// Its demotion is committed; the membership change runs.
     Demoting,
-    /// Kept from any role change, and out of the voters.
+    /// Kept from being chosen, and out of the voters as soon as somebody takes its place.
     Quarantined,
     /// An operator wants it out of the voters, and it is on its way or there.
     Draining,
     /// Gone for good.
     Evicted,
+}
+
+impl NodeState {
+    /// The name used in every output: `active`, `promoting`, …
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Promoting => "promoting",
+            Self::Demoting => "demoting",
+            Self::Quarantined => "quarantined",
+            Self::Draining => "draining",
+            Self::Evicted => "evicted",
+        }
+    }
 }
 
 /// What membership says of a node.
@@ -30,4 +63,15 @@ pub enum Membership {
     Suspect,
     /// Dead by the detector.
     Dead,
+}
+
+impl Membership {
+    /// The name used in every output: `alive`, `suspect`, `dead`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+        }
+    }
 }

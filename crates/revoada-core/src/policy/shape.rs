@@ -1,0 +1,414 @@
+//! Who should vote: the choice that everything else follows from.
+
+use std::collections::BTreeSet;
+
+use revoada_attest::{NodeId, Role, TransitionKind};
+
+use super::Spread;
+use super::draft::Draft;
+use crate::roles::{Moving, NodeRecord};
+use crate::topology::TopologyStrategy;
+
+/// How many voters a cluster of `nodes` nodes has when it is whole: the topology's answer, brought to a number that
+/// can be had. Never more than the nodes, at least one, and never even, for one voter less survives as much.
+pub fn voters_declared(topology: &dyn TopologyStrategy, nodes: usize) -> usize {
+    let wanted = topology.voters(nodes).clamp(1, nodes.max(1));
+    if wanted.is_multiple_of(2) { wanted - 1 } else { wanted }
+}
+
+/// The role of those that do not vote.
+pub(super) fn others(topology: &dyn TopologyStrategy, nodes: usize) -> Role {
+    match topology.others(nodes) {
+        Role::Observer => Role::Observer,
+        Role::Worker | Role::ControlPlane | Role::Bootstrap => Role::Worker,
+    }
+}
+
+/// One role change that the shape wants.
+pub(super) struct Change {
+    pub(super) node: NodeId,
+    pub(super) kind: TransitionKind,
+    pub(super) to: Role,
+    pub(super) reason: String,
+}
+
+/// The shape that can be had from what there is.
+pub(super) struct Shape {
+    /// Who should vote.
+    pub(super) voters: BTreeSet<NodeId>,
+    /// The role changes that lead there, in order.
+    pub(super) changes: Vec<Change>,
+    /// Who is to replicate as a learner because it is about to be needed as a voter.
+    pub(super) prepare: BTreeSet<NodeId>,
+    /// What stands in the way.
+    pub(super) why: Vec<String>,
+}
+
+/// The choice in the making. Records are sorted into what becomes of them.
+struct Choice<'a> {
+    draft: &'a Draft<'a>,
+    /// How many voters there should be.
+    declared: usize,
+    /// Voters that stay.
+    stay: Vec<&'a NodeRecord>,
+    /// Voters that are to go and may, as soon as somebody takes their place; the lost ones last.
+    leave: Vec<&'a NodeRecord>,
+    /// Voters that go because there are more than declared, or because another was asked for in their place.
+    dropped: Vec<(&'a NodeRecord, String)>,
+    /// Who enters.
+    fill: Vec<&'a NodeRecord>,
+    prepare: BTreeSet<NodeId>,
+    why: Vec<String>,
+}
+
+impl Shape {
+    /// Chooses from the rehearsed roles. The order of the decisions is the order of the calls.
+    pub(super) fn choose(draft: &Draft<'_>) -> Self {
+        let mut choice = Choice::sort(draft);
+        choice.fill_places();
+        choice.grant_wishes();
+        choice.drop_surplus();
+        choice.settle()
+    }
+
+    /// The workers that replicate as learners, given who votes, and every observer. A lost one keeps its place until
+    /// an alive one can take it.
+    pub(super) fn standbys(&self, draft: &Draft<'_>, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let silent = || {
+            draft
+                .roles
+                .members()
+                .filter(|record| !record.is_voter() && !voters.contains(&record.id))
+        };
+        let observers = silent()
+            .filter(|record| record.role == Role::Observer)
+            .map(|record| record.id);
+        let mut chosen: Vec<&NodeRecord> = Vec::new();
+        let mut workers: Vec<&NodeRecord> = silent()
+            .filter(|record| record.role != Role::Observer && record.is_fit())
+            .collect();
+        while chosen.len() < draft.intent.standbys {
+            let rank = |record: &NodeRecord| {
+                let serves = draft.observed.learners.contains(&record.id);
+                match (draft.is_lost(&record.id), serves, draft.is_alive(&record.id)) {
+                    (false, true, _) => Some(0),
+                    (false, false, true) => Some(1),
+                    (true, true, _) => Some(2),
+                    _ => None,
+                }
+            };
+            let ranked = workers
+                .iter()
+                .enumerate()
+                .filter_map(|(index, record)| Some((rank(record)?, index, *record)));
+            let best = ranked.min_by_key(|(rank, _, record)| (*rank, crowd(draft, record, &chosen), &record.name));
+            let Some((_, index, best)) = best else {
+                break;
+            };
+            chosen.push(best);
+            workers.remove(index);
+        }
+        observers.chain(chosen.iter().map(|record| record.id)).collect()
+    }
+}
+
+/// How many of `among` stand where `record` stands: in its zone, and in its rack.
+fn crowd(draft: &Draft<'_>, record: &NodeRecord, among: &[&NodeRecord]) -> (usize, usize) {
+    let here = &record.location;
+    let zone = among.iter().filter(|other| other.location.zone == here.zone).count();
+    let rack = |other: &&&NodeRecord| other.location.zone == here.zone && other.location.rack == here.rack;
+    match draft.intent.spread {
+        Spread::None => (0, 0),
+        Spread::Zone => (zone, 0),
+        Spread::Rack => (zone, among.iter().filter(rack).count()),
+    }
+}
+
+fn wants_out(record: &NodeRecord) -> bool {
+    matches!(record.wish, Some(Role::Worker | Role::Observer))
+}
+
+fn wants_in(record: &NodeRecord) -> bool {
+    record.wish == Some(Role::ControlPlane)
+}
+
+impl<'a> Choice<'a> {
+    fn sort(draft: &'a Draft<'a>) -> Self {
+        let declared = voters_declared(draft.intent.topology, draft.roles.members().count());
+        let may_leave = |record: &NodeRecord| {
+            let lost = draft.is_lost(&record.id);
+            let unwanted = lost || !record.is_fit() || wants_out(record);
+            // The replacement of a lost node is exempt from damping, in both directions.
+            unwanted && (lost || !record.is_damped(draft.now_ms))
+        };
+        let (mut leave, stay): (Vec<_>, Vec<_>) = draft
+            .roles
+            .members()
+            .filter(|record| record.is_voter())
+            .partition(|record| may_leave(record));
+        leave.sort_by_key(|record| {
+            let standing = (record.quarantined.is_some(), record.drained);
+            (
+                draft.is_lost(&record.id),
+                record.id != draft.observed.leader,
+                standing,
+                &record.name,
+            )
+        });
+        let (dropped, fill, prepare, why) = (Vec::new(), Vec::new(), BTreeSet::new(), Vec::new());
+        Self {
+            draft,
+            declared,
+            stay,
+            leave,
+            dropped,
+            fill,
+            prepare,
+            why,
+        }
+    }
+
+    /// Those that could take a place, whether they are ready or not, without those chosen already.
+    fn candidates(&self) -> Vec<&'a NodeRecord> {
+        let draft = self.draft;
+        let silent = draft
+            .roles
+            .members()
+            .filter(|record| !record.is_voter() && record.is_fit());
+        let free = silent.filter(|record| draft.is_alive(&record.id) && !self.prepare.contains(&record.id));
+        free.filter(|record| self.fill.iter().all(|filled| filled.id != record.id))
+            .collect()
+    }
+
+    /// Fills the places that nobody keeps: as many as were lost by anyone, the others only by those whose role has
+    /// not changed just now.
+    fn fill_places(&mut self) {
+        let draft = self.draft;
+        let places = self.declared.saturating_sub(self.stay.len());
+        let exempt = self.leave.iter().filter(|record| draft.is_lost(&record.id)).count();
+        for place in 0..places {
+            let mut open = self.candidates();
+            open.retain(|record| place < exempt || !record.is_damped(draft.now_ms));
+            let among: Vec<&NodeRecord> = self.stay.iter().chain(&self.fill).copied().collect();
+            let best = open.into_iter().min_by_key(|record| {
+                let wish = (!wants_in(record), wants_out(record));
+                let damped = record.is_damped(draft.now_ms);
+                let ready = draft.is_ready(&record.id);
+                (
+                    !ready,
+                    wish,
+                    crowd(draft, record, &among),
+                    damped,
+                    draft.lag(&record.id),
+                    &record.name,
+                )
+            });
+            match best {
+                Some(record) if draft.is_ready(&record.id) => self.fill.push(record),
+                Some(record) => drop(self.prepare.insert(record.id)),
+                None => break,
+            }
+        }
+    }
+
+    /// An operator's promotion in a full topology is an exchange: the one that goes is not the leader, if there is
+    /// any other, and the last in order.
+    fn grant_wishes(&mut self) {
+        let draft = self.draft;
+        let mut askers = self.candidates();
+        askers.retain(|record| wants_in(record));
+        askers.sort_by_key(|record| &record.name);
+        for asker in askers {
+            let victim = self
+                .stay
+                .iter()
+                .enumerate()
+                .filter(|(_, record)| !record.is_damped(draft.now_ms));
+            let victim = victim
+                .min_by_key(|(_, record)| self.drop_key(record))
+                .map(|(index, _)| index);
+            let full = self.stay.len() + self.fill.len() == self.declared;
+            match victim {
+                Some(index) if full && draft.is_ready(&asker.id) && !asker.is_damped(draft.now_ms) => {
+                    let victim = self.stay.remove(index);
+                    self.dropped
+                        .push((victim, format!("an operator asked for {} in its place", asker.name)));
+                    self.fill.push(asker);
+                }
+                _ => {
+                    if asker.is_damped(draft.now_ms) || victim.is_none() {
+                        self.why.push(format!(
+                            "{} waits: a node changes its role at most once a minute",
+                            asker.name
+                        ));
+                    }
+                    self.prepare.insert(asker.id);
+                }
+            }
+        }
+    }
+
+    /// Who goes first when somebody has to: never the leader if there is another, nor a node that an exchange has
+    /// just chosen.
+    fn drop_key(&self, record: &'a NodeRecord) -> (bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>) {
+        let (zone, rack) = crowd(self.draft, record, &self.stay);
+        let crowded = (-zone.cast_signed(), -rack.cast_signed());
+        let chosen = record.moving == Some(Moving::Promoting) || wants_in(record);
+        let fit = record.is_fit() && !wants_out(record);
+        (
+            record.id == self.draft.observed.leader,
+            chosen,
+            fit,
+            crowded,
+            std::cmp::Reverse(record.name.as_str()),
+        )
+    }
+
+    /// Drops what is more than declared. What an exchange began is finished without damping: its first half is
+    /// committed, and its second was undamped then.
+    fn drop_surplus(&mut self) {
+        let draft = self.draft;
+        let half_done = |record: &&NodeRecord| {
+            record.moving == Some(Moving::Promoting) && !draft.observed.voters.contains(&record.id)
+        };
+        let completing = self.stay.iter().any(half_done);
+        let nodes = draft.roles.members().count();
+        while self.stay.len() > self.declared {
+            let open = self
+                .stay
+                .iter()
+                .enumerate()
+                .filter(|(_, record)| completing || !record.is_damped(draft.now_ms));
+            let Some((index, _)) = open.min_by_key(|(_, record)| self.drop_key(record)) else {
+                self.why
+                    .push("voters that are too many wait: a node changes its role at most once a minute".into());
+                break;
+            };
+            let reason = match completing {
+                true => "another was promoted in its place".to_owned(),
+                false => wanted_by(draft, self.declared, nodes),
+            };
+            let record = self.stay.remove(index);
+            self.dropped.push((record, reason));
+        }
+    }
+
+    /// Brings the number to an odd one that can be had, and says which changes lead there.
+    fn settle(mut self) -> Shape {
+        let draft = self.draft;
+        let chosen = |choice: &Self| choice.stay.len() + choice.fill.len();
+        let places = self.declared.saturating_sub(chosen(&self)).min(self.leave.len());
+        let mut kept: Vec<&NodeRecord> = self.leave.drain(..places).collect();
+        if (chosen(&self) + kept.len()).is_multiple_of(2) {
+            let lost = kept.pop_if(|record| draft.is_lost(&record.id) && !self.fill.is_empty());
+            match (lost, self.fill.pop_if(|_| lost.is_none())) {
+                (Some(lost), _) => self.leave.insert(0, lost),
+                // It is ready, and stays so, for the day when there are two.
+                (None, Some(early)) => drop(self.prepare.insert(early.id)),
+                (None, None) => self.stay.extend(self.dropped.pop().map(|(record, _)| record)),
+            }
+        }
+        self.why.extend(kept.iter().map(|record| {
+            let name = &record.name;
+            format!(
+                "{name} is {} and keeps its vote: nobody can take its place",
+                what_ails(draft, record)
+            )
+        }));
+        let staying = self.stay.iter().chain(&self.fill).chain(&kept);
+        let voters = staying.map(|record| record.id).collect();
+        let changes = self.changes();
+        Shape {
+            voters,
+            changes,
+            prepare: self.prepare,
+            why: self.why,
+        }
+    }
+
+    /// Promotions and demotions in pairs, so that the history reads as exchanges; then what does not vote.
+    fn changes(&self) -> Vec<Change> {
+        let draft = self.draft;
+        let nodes = draft.roles.members().count();
+        let role = others(draft.intent.topology, nodes);
+        let mut goers: Vec<(&NodeRecord, String)> = Vec::new();
+        goers.extend(
+            self.leave
+                .iter()
+                .rev()
+                .map(|record| (*record, what_ails(draft, record).to_owned())),
+        );
+        goers.extend(self.dropped.iter().map(|(record, reason)| (*record, reason.clone())));
+        let mut changes = Vec::new();
+        for index in 0..self.fill.len().max(goers.len()) {
+            let goer = goers.get(index);
+            if let Some(record) = self.fill.get(index) {
+                let reason = match goer {
+                    Some((goer, _)) if wants_in(record) => format!("an operator asked for it; replaces {}", goer.name),
+                    Some((goer, _)) => format!("replaces {}: {}", goer.name, what_ails(draft, goer)),
+                    None => wanted_by(draft, self.declared, nodes),
+                };
+                let (node, kind, to) = (record.id, TransitionKind::Promote, Role::ControlPlane);
+                changes.push(Change { node, kind, to, reason });
+            }
+            if let Some((record, reason)) = goer {
+                let to = record.wish.filter(|wish| *wish != Role::ControlPlane).unwrap_or(role);
+                let (node, kind, reason) = (record.id, TransitionKind::Demote, reason.clone());
+                changes.push(Change { node, kind, to, reason });
+            }
+        }
+        changes.extend(self.reassignments(role, nodes));
+        changes
+    }
+
+    fn reassignments(&self, role: Role, nodes: usize) -> impl Iterator<Item = Change> {
+        let draft = self.draft;
+        let filled = |record: &NodeRecord| self.fill.iter().any(|filled| filled.id == record.id);
+        let silent = draft
+            .roles
+            .members()
+            .filter(move |record| !record.is_voter() && record.is_fit());
+        let open = silent.filter(move |record| !filled(record) && !record.is_damped(draft.now_ms));
+        open.filter_map(move |record| {
+            let asked = record.wish.filter(|wish| *wish != Role::ControlPlane);
+            let to = asked.unwrap_or(role);
+            let reason = match asked {
+                Some(_) => "an operator asked for it".to_owned(),
+                None => format!(
+                    "{} wants {}s of {nodes} nodes beside the voters",
+                    draft.intent.topology.name(),
+                    to
+                ),
+            };
+            let change = Change {
+                node: record.id,
+                kind: TransitionKind::Reassign,
+                to,
+                reason,
+            };
+            (to != record.role).then_some(change)
+        })
+    }
+}
+
+fn wanted_by(draft: &Draft<'_>, declared: usize, nodes: usize) -> String {
+    format!(
+        "{} wants {declared} voters of {nodes} nodes",
+        draft.intent.topology.name()
+    )
+}
+
+/// Why a voter is to go, in words.
+fn what_ails(draft: &Draft<'_>, record: &NodeRecord) -> &'static str {
+    if draft.is_lost(&record.id) {
+        "lost"
+    } else if record.quarantined.is_some() {
+        "quarantined"
+    } else if record.drained {
+        "draining"
+    } else if wants_out(record) {
+        "an operator asked for its demotion"
+    } else {
+        "there are more voters than declared"
+    }
+}
