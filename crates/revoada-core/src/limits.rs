@@ -7,3 +7,22 @@ pub const DOCUMENT_BYTES_MAX: usize = 1_572_864;
 pub const NAME_BYTES_MAX: usize = 253;
 /// How deep the values of a document may nest.
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
+
+/// The longest key of the keyspace, in bytes; etcd's faces bound it further by the size of a request.
+pub const KEY_BYTES_MAX: usize = 65_536;
+/// The longest value of the keyspace, in bytes: a document, its parsed form and what both are wrapped in.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How many compares and operations one transaction has at most, nested ones included.
+/// (etcd's default is 128 for each list; its face may refuse earlier.)
+pub const TXN_OPS_MAX: usize = 1_024;
+/// How deep transactions nest, the outermost included.
+pub const TXN_DEPTH_MAX: usize = 8;
+/// How many leases there are at most.
+pub const LEASES_MAX: usize = 1_000_000;
+/// The longest time of a lease, in milliseconds (etcd: 9,000,000,000 seconds).
+pub const LEASE_TTL_MS_MAX: u64 = 9_000_000_000_000;
+/// How many events one call looks at for one watcher, whether or not they are in its range.
+pub const EVENTS_EXAMINED_MAX: usize = 65_536;
+/// The highest revision that a restore may start from; what is left above it cannot be used up, and every revision
+/// stays a positive signed 64-bit number, which is what the foreign protocols have.
+pub const RESTORE_REVISION_MAX: u64 = 1 << 62;
