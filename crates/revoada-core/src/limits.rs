@@ -91,3 +91,21 @@ pub const QUARANTINE_ALIVE_MS: u64 = 600_000;
 /// The least time between two role changes of one node, in milliseconds. The replacement of a lost voter and the
 /// admission are exempt.
 pub const ROLE_CHANGE_INTERVAL_MS: u64 = 60_000;
+/// How many log entries go into one append.
+pub const APPEND_ENTRIES_MAX: u64 = 512;
+/// How many entries stay in the log behind a checkpoint, so that a node that was away shortly needs no checkpoint.
+pub const ENTRIES_KEPT_BEHIND_CHECKPOINT: u64 = 2_000;
+/// How long a leader leaves a follower alone that cannot be reached: openraft's notation, doubling up to the last.
+pub const RAFT_BACKOFF: &str = "20ms 40ms ...200ms";
+/// How long a write looks for a leader before it is given up, in milliseconds.
+pub const WRITE_PATIENCE_MS: u64 = 5_000;
+/// No checkpoint is written before the log has grown by this much, in bytes.
+pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 16 << 20;
+/// A checkpoint is written when the log has grown by the size of the state and this much, in bytes.
+pub const CHECKPOINT_LOG_BYTES_MAX: u64 = 128 << 20;
+/// The largest declaration or genesis, in bytes: a thousand times what one needs.
+pub const DECLARATION_BYTES_MAX: usize = 1_048_576;
+/// The longest duration that a declaration may state, a hundred years: added to any clock it does not overflow.
+pub const DECLARED_DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+/// The longest name of a cluster, strategy, face, topology or founder, in bytes (a DNS label, RFC 1035 §2.3.4).
+pub const DECLARED_NAME_BYTES_MAX: usize = 63;

@@ -100,7 +100,7 @@ impl Command {
     /// Encodes commands as one entry.
     pub fn encode_batch(commands: &[Self]) -> Bytes {
         let capacity = commands.iter().map(Self::size_hint).sum();
-        cbor4ii::serde::to_vec(Vec::with_capacity(capacity), commands)
+        cbor4ii::serde::to_vec(Vec::with_capacity(capacity), &commands)
             .expect("commands have string keys only and a vector takes every write")
             .into()
     }

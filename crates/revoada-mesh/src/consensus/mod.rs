@@ -1,0 +1,399 @@
+//! One Raft group: the log, the state machine, writing, reading, changing who votes. openraft stays behind this module.
+//!
+//! A node opens its consensus from its folder alone: who votes is in the log and the checkpoint, never in the
+//! configuration. Only the very first membership is given, once, by [`Consensus::form`].
+
+mod checkpoint;
+mod forward;
+mod log_store;
+mod machine;
+mod network;
+pub mod peers;
+mod propose;
+mod read;
+mod types;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
+use revoada_attest::NodeId;
+use revoada_core::genesis::Genesis;
+use revoada_core::limits;
+use revoada_core::machine::{ClusterState, Command, Reply};
+
+use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
+use crate::transport::{Handler, chain};
+use checkpoint::Checkpoints;
+use log_store::LogStore;
+use machine::{Machine, Shared};
+use network::Network;
+use peers::Peers;
+use propose::Proposer;
+use read::Reads;
+use types::{Member, Raft};
+
+pub use checkpoint::CheckpointError;
+pub use machine::Applied;
+pub use propose::ProposeError;
+pub use read::ReadError;
+
+/// How consensus is to run on one node.
+pub struct ConsensusConfig {
+    /// This node.
+    pub id: NodeId,
+    /// Its folder; `log` and `checkpoints` are made in it.
+    pub folder: PathBuf,
+    /// The cluster.
+    pub genesis: Arc<Genesis>,
+    /// The least time without a leader before a node stands for election.
+    pub election_timeout: Duration,
+    /// The time between two heartbeats.
+    pub heartbeat: Duration,
+    /// After how many entries a checkpoint is due, unless the log is still small beside the state.
+    pub snapshot_interval: u64,
+    /// How the log is kept.
+    pub log: LogOptions,
+}
+
+/// Why consensus could not start on this node's folder.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log.
+    #[error("the log in {} cannot be opened", path.display())]
+    Log {
+        /// Its folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: LogOpenError,
+    },
+    /// The checkpoint.
+    #[error("the state machine cannot be loaded")]
+    Checkpoint(#[source] CheckpointError),
+    /// The vote cannot be read, or openraft refused what it found.
+    #[error("consensus cannot start: {what}")]
+    Start {
+        /// What was refused.
+        what: String,
+    },
+    /// The folder.
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What this node's Raft says of itself and, on the leader, of the others.
+#[derive(Debug, Clone)]
+pub struct RaftView {
+    /// The term.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// Whether this node leads.
+    pub leads: bool,
+    /// The index of the last entry of the log.
+    pub last_index: u64,
+    /// The index of the last applied entry.
+    pub applied: u64,
+    /// Who votes, by the committed membership.
+    pub voters: BTreeSet<NodeId>,
+    /// Who replicates without a vote.
+    pub learners: BTreeSet<NodeId>,
+    /// Whether a change of the membership is under way.
+    pub changing: bool,
+    /// On the leader: how far each other node's log is known to reach.
+    pub matched: BTreeMap<NodeId, u64>,
+    /// On the leader: how long ago each other node last answered; absent if it never did.
+    pub answered: BTreeMap<NodeId, Duration>,
+    /// On the leader: how long ago a quorum last answered.
+    pub quorum_answered: Option<Duration>,
+    /// Why consensus has stopped on this node, if it has.
+    pub stopped: Option<String>,
+}
+
+/// Figures of the log for metrics and tests.
+pub use crate::log::LogStats;
+
+/// Consensus on one node. Clones share everything.
+#[derive(Clone)]
+pub struct Consensus {
+    id: NodeId,
+    raft: Raft,
+    shared: Arc<Shared>,
+    log: LogStore,
+    checkpoints: Arc<Checkpoints>,
+    proposer: Proposer,
+    reads: Reads,
+    names: Arc<BTreeMap<NodeId, String>>,
+}
+
+/// What was found in a node's folder, before Raft runs on it: enough for the first hello.
+pub struct Opened {
+    config: ConsensusConfig,
+    log: LogStore,
+    checkpoints: Arc<Checkpoints>,
+    machine: Machine,
+    /// What the log's recovery found.
+    pub recovered: Recovered,
+}
+
+impl Opened {
+    /// Reads log and checkpoint. Blocks; nothing speaks with other nodes yet.
+    pub fn open(config: ConsensusConfig) -> Result<Self, OpenError> {
+        let log_folder = config.folder.join("log");
+        make_folder(&log_folder)?;
+        let (engine, recovered) = LogEngine::open(&log_folder, config.log.clone())
+            .map_err(|source| OpenError::Log { path: log_folder.clone(), source })?;
+        let log = LogStore::new(engine).map_err(|error| OpenError::Start { what: error.to_string() })?;
+        let (checkpoints, loaded) = Checkpoints::open(&config.folder.join("checkpoints"), config.genesis.clone())
+            .map_err(OpenError::Checkpoint)?;
+        let checkpoints = Arc::new(checkpoints);
+        let machine = Machine::new(&config.genesis, checkpoints.clone(), loaded);
+        Ok(Self { config, log, checkpoints, machine, recovered })
+    }
+
+    /// Whether this node was ever part of a formed cluster.
+    pub fn formed(&self) -> bool {
+        self.log.engine().bounds().is_some() || self.checkpoints.current().is_some()
+    }
+
+    /// A look at the log's position, for hellos: the durable vote's term and the last index.
+    pub fn position(&self) -> impl Fn() -> (u64, u64) + Send + Sync + 'static {
+        let log = self.log.clone();
+        move || log.position()
+    }
+
+    /// Starts Raft.
+    pub async fn start(self, peers: Peers) -> Result<Consensus, OpenError> {
+        let refused = |what: String| OpenError::Start { what };
+        let config = self.config;
+        let timeout = config.election_timeout.as_millis() as u64;
+        let raft_config = Config {
+            cluster_name: config.genesis.digest().short(),
+            heartbeat_interval: config.heartbeat.as_millis() as u64,
+            election_timeout_min: timeout,
+            // The gap after a leader's death is the lease (this maximum) and the drawn timeout: a narrow draw keeps it
+            // short, and pre-vote makes a split vote cheap.
+            election_timeout_max: timeout + timeout / 10 + 1,
+            max_payload_entries: limits::APPEND_ENTRIES_MAX,
+            replication_lag_threshold: config.snapshot_interval.saturating_mul(4),
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: limits::ENTRIES_KEPT_BEHIND_CHECKPOINT,
+            purge_batch_size: 256,
+            install_snapshot_timeout: limits::SNAPSHOT_INSTALL_MS_MAX,
+            enable_pre_vote: Some(true),
+            // The state machine is rebuilt from the log at start, so a restarted leader must be elected again.
+            enable_leader_restore: Some(false),
+            backoff: limits::RAFT_BACKOFF.to_owned(),
+            ..Config::default()
+        };
+        let raft_config = Arc::new(raft_config.validate().map_err(|error| refused(chain(&error)))?);
+        let network = Network::new(config.id, peers.clone());
+        let shared = self.machine.shared().clone();
+        let raft = Raft::new(config.id, raft_config, network, self.log.clone(), self.machine)
+            .await
+            .map_err(|error| refused(chain(&error)))?;
+        let patience = Duration::from_millis(limits::WRITE_PATIENCE_MS);
+        let consensus = Consensus {
+            id: config.id,
+            proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
+            reads: Reads::start(raft.clone(), peers, config.id, shared.clone()),
+            raft,
+            shared,
+            log: self.log,
+            checkpoints: self.checkpoints,
+            names: Arc::new(
+                config.genesis.founders().iter().map(|(id, founder)| (*id, founder.name.clone())).collect(),
+            ),
+        };
+        tokio::spawn(consensus.clone().keep_checkpoints(config.snapshot_interval));
+        Ok(consensus)
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), OpenError> {
+    std::fs::create_dir_all(path).map_err(|source| OpenError::Folder { path: path.to_owned(), source })
+}
+
+impl Consensus {
+    /// Writes the first membership, if this node's log is empty. Every founder that calls this gives the same voters,
+    /// so it does not matter how many do (Raft §4.1 asks for one agreed first configuration).
+    pub async fn form(&self, voters: &BTreeSet<NodeId>) -> Result<(), ProposeError> {
+        let members: BTreeMap<_, _> = voters.iter().map(|id| (*id, self.member(id))).collect();
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(ProposeError::Unavailable(chain(&error))),
+        }
+    }
+
+    fn member(&self, id: &NodeId) -> Member {
+        let name = self.names.get(id).cloned().or_else(|| {
+            self.shared.read(|state| state.roles().get(id).map(|record| record.name.clone()))
+        });
+        Member { name: name.unwrap_or_else(|| id.short()) }
+    }
+
+    /// Proposes one command, here or through the leader.
+    pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        self.proposer.propose(command).await
+    }
+
+    /// Returns once this node's state holds everything that was acknowledged anywhere before the call.
+    pub async fn newest(&self) -> Result<(), ReadError> {
+        self.reads.newest().await
+    }
+
+    /// Looks at the applied state of this node. `look` must be short; clone the root to read much.
+    pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
+        self.shared.read(look)
+    }
+
+    /// How far the state machine is, and a way to wait for more.
+    pub fn applied(&self) -> tokio::sync::watch::Receiver<Applied> {
+        self.shared.applied()
+    }
+
+    /// What Raft says now.
+    pub fn view(&self) -> RaftView {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let committed = &metrics.committed_membership_config;
+        let joint = |membership: &types::StoredMembership| membership.membership().get_joint_config().len() > 1;
+        let now = std::time::Instant::now();
+        let matched = metrics.replication.iter().flatten();
+        let answered = metrics.heartbeat.iter().flatten();
+        RaftView {
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            leads: metrics.state == ServerState::Leader,
+            last_index: metrics.last_log_index.unwrap_or_default(),
+            applied: metrics.last_applied.map_or(0, |id| id.index),
+            voters: committed.membership().voter_ids().collect(),
+            learners: committed.membership().learner_ids().collect(),
+            changing: joint(committed)
+                || metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
+            matched: matched.map(|(id, log)| (*id, log.map_or(0, |log| log.index))).collect(),
+            answered: answered
+                .filter_map(|(id, at)| Some((*id, now.saturating_duration_since((*at)?.into_std()))))
+                .collect(),
+            quorum_answered: metrics.last_quorum_acked.map(|at| now.saturating_duration_since(at.into_std())),
+            stopped: metrics.running_state.as_ref().err().map(|fatal| chain(fatal)),
+        }
+    }
+
+    /// Resolves when something about leadership or membership may have changed. Cancel-safe.
+    pub fn changes(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut metrics = self.raft.server_metrics();
+        metrics.borrow_and_update();
+        // An end of the channel is the end of Raft, which the next look at the view tells.
+        async move { drop(metrics.changed().await) }
+    }
+
+    /// Makes the membership what is asked: at most one change of the voters, joint where it has to be, and the learners
+    /// before and after it. Only the leader can. Returns when the change is committed.
+    pub async fn set_membership(
+        &self,
+        voters: &BTreeSet<NodeId>,
+        learners: &BTreeSet<NodeId>,
+    ) -> Result<(), ProposeError> {
+        let view = self.view();
+        let known: BTreeSet<_> = view.voters.union(&view.learners).copied().collect();
+        let wanted: BTreeSet<_> = voters.union(learners).copied().collect();
+        let new: BTreeMap<_, _> = wanted.difference(&known).map(|id| (*id, self.member(id))).collect();
+        if !new.is_empty() {
+            self.change(ChangeMembers::AddNodes(new)).await?;
+        }
+        if *voters != view.voters {
+            self.change(ChangeMembers::ReplaceAllVoters(voters.clone())).await?;
+        }
+        let gone: BTreeSet<_> = known.difference(&wanted).copied().collect();
+        if !gone.is_empty() {
+            self.change(ChangeMembers::RemoveNodes(gone)).await?;
+        }
+        Ok(())
+    }
+
+    async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), ProposeError> {
+        // Voters that leave stay as learners; whether they are wanted as such is asked for by name.
+        match self.raft.change_membership(change, true).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(ProposeError::Unavailable(chain(&error))),
+            Err(RaftError::Fatal(error)) => Err(ProposeError::OutcomeUnknown(chain(&error))),
+        }
+    }
+
+    /// Asks `to` to lead in this node's stead. It may not come to that; the caller looks again.
+    pub async fn hand_over(&self, to: NodeId) -> Result<(), ProposeError> {
+        self.raft
+            .trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|error| ProposeError::Unavailable(chain(&error)))
+    }
+
+    /// What the listener does with Raft's connections.
+    pub fn raft_handler(&self) -> Handler {
+        let (raft, checkpoints) = (self.raft.clone(), self.checkpoints.clone());
+        Arc::new(move |connection| Box::pin(network::serve(connection, raft.clone(), checkpoints.clone())))
+    }
+
+    /// What the listener does with forwarded requests.
+    pub fn forward_handler(&self) -> Handler {
+        let (raft, reads) = (self.raft.clone(), self.reads.clone());
+        Arc::new(move |connection| Box::pin(forward::serve(connection, raft.clone(), reads.clone())))
+    }
+
+    /// Figures of the log.
+    pub fn log_stats(&self) -> LogStats {
+        self.log.engine().stats()
+    }
+
+    /// How many bytes the log takes on disk.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.engine().size_bytes()
+    }
+
+    /// The durable vote's term and the last index of the log.
+    pub fn position(&self) -> (u64, u64) {
+        self.log.position()
+    }
+
+    /// Stops Raft and closes the log; what was accepted is on disk afterwards.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not stop cleanly");
+        }
+        self.log.engine().close();
+    }
+
+    /// Asks for checkpoints when enough has been logged: after the declared number of entries, but not before the log
+    /// has outgrown the state, so that a big state is not written again for every few entries.
+    async fn keep_checkpoints(self, interval: u64) {
+        let mut applied = self.shared.applied();
+        let mut asked_at = self.checkpoints.current().map_or(0, |(meta, _)| meta.last_log_id.map_or(0, |id| id.index));
+        let mut bytes_at = self.log.engine().stats().bytes_written;
+        while applied.changed().await.is_ok() {
+            let index = applied.borrow_and_update().index;
+            let logged = self.log.engine().stats().bytes_written.saturating_sub(bytes_at);
+            let due = index.saturating_sub(asked_at) >= interval && logged >= limits::CHECKPOINT_LOG_BYTES_MIN;
+            let state_bytes = self.read(|state| state.keyspace().data_bytes() + state.keyspace().history_bytes());
+            if (due && logged >= state_bytes) || logged >= state_bytes.saturating_add(limits::CHECKPOINT_LOG_BYTES_MAX) {
+                asked_at = index;
+                bytes_at = self.log.engine().stats().bytes_written;
+                if let Err(error) = self.raft.trigger().snapshot().await {
+                    tracing::debug!(error = %chain(&error), "no checkpoint");
+                }
+            }
+        }
+    }
+}
