@@ -109,3 +109,21 @@ pub const DECLARATION_BYTES_MAX: usize = 1_048_576;
 pub const DECLARED_DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
 /// The longest name of a cluster, strategy, face, topology or founder, in bytes (a DNS label, RFC 1035 §2.3.4).
 pub const DECLARED_NAME_BYTES_MAX: usize = 63;
+
+/// How large a segment of the node's log is made, in bytes, where the configuration says nothing. Two exist at a time
+/// on an idle node (the one in use and the one prepared), so it is also what a node takes of an empty disk.
+pub const LOG_SEGMENT_BYTES_DEFAULT: u32 = 32 * 1024 * 1024;
+/// How many payload bytes of the newest log entries stay in memory.
+pub const LOG_CACHE_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
+/// How many bytes may wait for the log's writer; past it an append is refused, so the caller waits first.
+pub const LOG_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many bytes the log's writer puts behind one sync; more would make the first of them wait for the last.
+pub const LOG_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest payload of one log entry, in bytes.
+pub const LOG_ENTRY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The largest value of one metadata slot of the log, in bytes: every segment's header repeats all slots.
+pub const LOG_METADATA_BYTES_MAX: usize = 16 * 1024;
+/// How many metadata values that ask for no sync of their own may wait for somebody else's before they get one.
+pub const LOG_LAZY_METADATA_MAX: usize = 1024;
+/// How many bytes of a segment one read takes from the disk.
+pub const LOG_READ_CHUNK_BYTES: usize = 1024 * 1024;

@@ -8,3 +8,4 @@ pub mod identity;
 pub mod log;
 pub mod membership;
 pub mod transport;
+pub mod log;

@@ -1,0 +1,117 @@
+//! The engine's second thread: makes the next segment before it is needed, and removes those that nobody needs.
+//!
+//! Both take milliseconds at a bad moment (a journal commit, freeing 32 MiB of extents), and neither has to be waited
+//! for by a write. Rejected: doing them on the writer when it is idle. Under load it never is.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use super::disk::{Disk, SegmentFile};
+
+enum Job {
+    Prepare(u64),
+    Remove(Vec<u64>),
+}
+
+/// The writer's end of the thread.
+pub(super) struct Preparer {
+    disk: Arc<Disk>,
+    segment_bytes: u64,
+    jobs: Option<Sender<Job>>,
+    prepared: Receiver<io::Result<SegmentFile>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Preparer {
+    /// Starts the thread; it is asked for `next` at once.
+    pub fn start(disk: Arc<Disk>, segment_bytes: u64, next: u64) -> io::Result<Self> {
+        let (jobs, todo) = channel();
+        let (done, prepared) = channel();
+        let worker = Arc::clone(&disk);
+        let thread = std::thread::Builder::new()
+            .name("revoada-log-2".to_owned())
+            .spawn(move || {
+                let mut unwanted = VecDeque::new();
+                for job in todo {
+                    match job {
+                        Job::Prepare(number) => {
+                            if done.send(worker.create_segment(number, segment_bytes)).is_err() {
+                                return;
+                            }
+                        }
+                        Job::Remove(numbers) => {
+                            unwanted.extend(numbers);
+                            remove(&worker, &mut unwanted);
+                        }
+                    }
+                }
+            })?;
+        let preparer = Self {
+            disk,
+            segment_bytes,
+            jobs: Some(jobs),
+            prepared,
+            thread: Some(thread),
+        };
+        preparer.send(Job::Prepare(next));
+        Ok(preparer)
+    }
+
+    /// The segment `number`, which was asked for when the one before it was taken; the one after it is asked for now.
+    ///
+    /// A failed preparation is tried once more here: unlike a failed sync it has lost nothing, and the disk may have
+    /// room again.
+    pub fn take(&self, number: u64) -> io::Result<SegmentFile> {
+        let segment = match self.prepared.recv() {
+            Ok(Ok(segment)) => segment,
+            Ok(Err(_)) | Err(_) => self.disk.create_segment(number, self.segment_bytes)?,
+        };
+        self.send(Job::Prepare(number + 1));
+        Ok(segment)
+    }
+
+    /// Removes segments, at some time.
+    pub fn remove(&self, numbers: Vec<u64>) {
+        self.send(Job::Remove(numbers));
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs
+            && jobs.send(job).is_err()
+        {
+            tracing::warn!("the thread that prepares log segments has stopped");
+        }
+    }
+}
+
+impl Drop for Preparer {
+    /// Waits until what was asked for is done, so that nothing touches the folder after its lock is gone.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that prepares log segments panicked");
+        }
+    }
+}
+
+/// Oldest first, each durable before the next goes: a gap in the numbers would be taken for a loss.
+///
+/// What could not be removed is tried again with the next ones, and when the log is opened; nothing but space is lost.
+fn remove(disk: &Disk, unwanted: &mut VecDeque<u64>) {
+    while let Some(number) = unwanted.front().copied() {
+        let removed = disk.remove_segment(number).and_then(|()| disk.sync_folder());
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            let file = disk.segment_path(number);
+            tracing::warn!(file = %file.display(), %error, "a log segment could not be removed");
+            return;
+        }
+        unwanted.pop_front();
+    }
+}
