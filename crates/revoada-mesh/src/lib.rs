@@ -8,4 +8,3 @@ pub mod identity;
 pub mod log;
 pub mod membership;
 pub mod transport;
-pub mod log;

@@ -111,6 +111,8 @@ pub struct LogStore {
     vote: Arc<Mutex<Option<Vote>>>,
 }
 
+type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
 fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
     cbor4ii::serde::to_vec(Vec::new(), value).map(Bytes::from).map_err(io::Error::other)
 }
@@ -138,7 +140,7 @@ impl LogStore {
     /// The durable vote's term and the index of the last entry; zeros where there is none.
     pub fn position(&self) -> (u64, u64) {
         let term = self.vote.lock().as_ref().map_or(0, |vote| vote.leader_id().term);
-        (term, self.engine.bounds().map_or(0, |bounds| *bounds.end()))
+        (term, self.engine.bounds().last_index.unwrap_or_default())
     }
 
     fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
@@ -152,9 +154,11 @@ impl LogStore {
         entries.iter().map(|entry| decode(&entry.payload, &format!("entry {}", entry.index))).collect()
     }
 
-    async fn put(&self, slot: u8, value: Bytes, sync: bool) -> io::Result<()> {
+    /// Runs one change of the engine and waits until it is durable.
+    async fn durably(&self, change: impl FnOnce(&LogEngine, Done)) -> io::Result<()> {
         let (done, wait) = oneshot::channel();
-        self.engine.put_metadata(slot, value, sync, move |result| drop(done.send(result)));
+        // A caller that is gone no longer listens.
+        change(&self.engine, Box::new(move |result| drop(done.send(result))));
         wait.await.map_err(|_| io::Error::other("the log's writer is gone"))?
     }
 }
@@ -179,9 +183,10 @@ impl RaftLogReader<Types> for LogStore {
         range: R,
     ) -> io::Result<Vec<Entry>> {
         let (mut start, end) = bounds(&range);
-        let Some(held) = self.engine.bounds() else { return Ok(Vec::new()) };
-        start = start.max(*held.start());
-        let end = end.min(held.end() + 1);
+        let held = self.engine.bounds();
+        let Some(last) = held.last_index else { return Ok(Vec::new()) };
+        start = start.max(held.first_index);
+        let end = end.min(last + 1);
         let mut all = Vec::new();
         while start < end {
             let some = self.read(start, end, limits::APPEND_BYTES_MAX)?;
@@ -226,8 +231,8 @@ impl RaftLogStorage<Types> for LogStore {
             Some(bytes) => Some(decode::<LogId>(&bytes, "the purged position")?),
             None => None,
         };
-        let last_log_id = match self.engine.bounds() {
-            Some(held) => self.read(*held.end(), held.end() + 1, 1)?.last().map(|entry| entry.log_id),
+        let last_log_id = match self.engine.bounds().last_index {
+            Some(last) => self.read(last, last + 1, 1)?.last().map(|entry| entry.log_id),
             None => last_purged_log_id,
         };
         Ok(LogState { last_purged_log_id, last_log_id })
@@ -238,7 +243,8 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.put(slot::VOTE, encode(vote)?, true).await?;
+        let value = encode(vote)?;
+        self.durably(|engine, done| engine.put_metadata(slot::VOTE, value, done)).await?;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -246,7 +252,7 @@ impl RaftLogStorage<Types> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let Some(committed) = committed {
             // Rides along with the next sync: a committed position that is too old costs a later apply, nothing else.
-            self.engine.put_metadata(slot::COMMITTED, encode(&committed)?, false, |_| {});
+            self.engine.put_metadata_lazily(slot::COMMITTED, encode(&committed)?)?;
         }
         Ok(())
     }
@@ -263,6 +269,10 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let (writable, wait) = oneshot::channel();
+        self.engine.when_writable(move || drop(writable.send(())));
+        // The engine never drops a waiter; if its thread died, the append says so.
+        drop(wait.await);
         let mut records = Vec::new();
         {
             let mut recent = self.recent.lock();
@@ -278,16 +288,13 @@ impl RaftLogStorage<Types> for LogStore {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.map_or(0, |id| id.index + 1);
         self.recent.lock().truncate_from(from);
-        let (done, wait) = oneshot::channel();
-        self.engine.truncate_from(from, move |result| drop(done.send(result)));
-        wait.await.map_err(|_| io::Error::other("the log's writer is gone"))?
+        self.durably(|engine, done| engine.truncate_from(from, done)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.put(slot::PURGED, encode(&upto)?, false).await?;
+        // Before the entries go, so that the log never has an end without a beginning.
+        self.engine.put_metadata_lazily(slot::PURGED, encode(&upto)?)?;
         self.recent.lock().purge_to(upto.index);
-        let (done, wait) = oneshot::channel();
-        self.engine.purge_to(upto.index, move |result| drop(done.send(result)));
-        wait.await.map_err(|_| io::Error::other("the log's writer is gone"))?
+        self.durably(|engine, done| engine.purge_to(upto.index, done)).await
     }
 }

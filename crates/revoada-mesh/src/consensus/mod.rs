@@ -164,7 +164,7 @@ impl Opened {
 
     /// Whether this node was ever part of a formed cluster.
     pub fn formed(&self) -> bool {
-        self.log.engine().bounds().is_some() || self.checkpoints.current().is_some()
+        self.log.engine().bounds().last_index.is_some() || self.checkpoints.current().is_some()
     }
 
     /// A look at the log's position, for hellos: the durable vote's term and the last index.
@@ -359,7 +359,7 @@ impl Consensus {
     }
 
     /// How many bytes the log takes on disk.
-    pub fn log_bytes(&self) -> u64 {
+    pub fn log_bytes(&self) -> io::Result<u64> {
         self.log.engine().size_bytes()
     }
 
@@ -373,7 +373,9 @@ impl Consensus {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");
         }
-        self.log.engine().close();
+        if let Err(error) = self.log.engine().close() {
+            tracing::warn!(%error, "the log did not close cleanly");
+        }
     }
 
     /// Asks for checkpoints when enough has been logged: after the declared number of entries, but not before the log
