@@ -5,6 +5,7 @@
 
 pub mod declaration;
 pub mod error;
+pub mod genesis;
 pub mod keyspace;
 pub mod limits;
 pub mod policy;

@@ -7,3 +7,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 1_572_864;
 pub const NAME_BYTES_MAX: usize = 253;
 /// How deep the values of a document may nest.
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
+/// The largest declaration or genesis, in bytes: a thousand times what one needs.
+pub const DECLARATION_BYTES_MAX: usize = 1_048_576;
+/// The longest duration that a declaration may state, a hundred years: added to any clock it does not overflow.
+pub const DECLARED_DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+/// The longest name of a cluster, strategy, face, topology or founder, in bytes (a DNS label, RFC 1035 §2.3.4).
+pub const DECLARED_NAME_BYTES_MAX: usize = 63;
