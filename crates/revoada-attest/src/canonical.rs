@@ -169,3 +169,145 @@ fn role(from: &mut Decoder<'_>) -> Result<Option<Role>, DecodeError> {
         _ => return Err(DecodeError::message("an unknown role")),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> BlockBody {
+        BlockBody {
+            cluster: Digest::from_bytes([0x11; 32]),
+            index: 24,
+            parent: Digest::from_bytes([0x22; 32]),
+            term: 3,
+            time_ms: 1_764_000_000_000,
+            proposer: NodeId::from_bytes([0x33; 32]),
+            transition: Transition {
+                node: NodeId::from_bytes([0x44; 32]),
+                name: "node-é".to_owned(),
+                kind: TransitionKind::Evict,
+                from: Some(Role::Observer),
+                to: None,
+                reason: "gone".to_owned(),
+            },
+        }
+    }
+
+    fn bodies() -> impl Strategy<Value = BlockBody> {
+        let kinds = prop::sample::select(vec![
+            TransitionKind::Admit,
+            TransitionKind::Promote,
+            TransitionKind::Demote,
+            TransitionKind::Reassign,
+            TransitionKind::Quarantine,
+            TransitionKind::Restore,
+            TransitionKind::Evict,
+        ]);
+        let roles = || {
+            prop::option::of(prop::sample::select(vec![
+                Role::ControlPlane,
+                Role::Worker,
+                Role::Observer,
+                Role::Bootstrap,
+            ]))
+        };
+        let numbers: (BoxedStrategy<u64>, _, _) = (any::<u64>().boxed(), any::<u64>(), any::<u64>());
+        let ids = any::<[[u8; 32]; 4]>();
+        (numbers, ids, any::<String>(), any::<String>(), kinds, roles(), roles()).prop_map(
+            |((index, term, time_ms), [cluster, parent, proposer, node], name, reason, kind, from, to)| BlockBody {
+                cluster: Digest::from_bytes(cluster),
+                index,
+                parent: Digest::from_bytes(parent),
+                term,
+                time_ms,
+                proposer: NodeId::from_bytes(proposer),
+                transition: Transition {
+                    node: NodeId::from_bytes(node),
+                    name,
+                    kind,
+                    from,
+                    to,
+                    reason,
+                },
+            },
+        )
+    }
+
+    /// Written out by hand from the layout, so that the layout and the code can only change together.
+    #[test]
+    fn the_bytes_are_those_of_the_layout() {
+        let expected = [
+            [0x88, 0x01].as_slice(),
+            &[0x58, 0x20],
+            &[0x11; 32],
+            &[0x18, 24],
+            &[0x58, 0x20],
+            &[0x22; 32],
+            &[0x03],
+            &[0x1b, 0x00, 0x00, 0x01, 0x9a, 0xb6, 0x97, 0xe8, 0x00],
+            &[0x58, 0x20],
+            &[0x33; 32],
+            &[0x86],
+            &[0x58, 0x20],
+            &[0x44; 32],
+            &[0x67],
+            "node-é".as_bytes(),
+            &[0x06, 0x02, 0xf6, 0x64],
+            b"gone",
+        ]
+        .concat();
+        assert_eq!(encode(&example()), expected);
+    }
+
+    /// A published digest never changes: whoever sees this fail has made every chain that exists invalid.
+    #[test]
+    fn the_digest_of_the_example_is_fixed() {
+        let expected = "a32bf00aad94e0ff555f025692b9a6ada35883e96b03d970b6814568e4676208";
+        assert_eq!(example().digest().to_string(), expected);
+    }
+
+    #[test]
+    fn a_second_form_of_the_same_body_is_refused() {
+        let sound = encode(&example());
+        // The index 24 in two bytes, as a longer integer.
+        let mut longer = sound.clone();
+        longer.splice(36..38, [0x19, 0x00, 24]);
+        assert!(matches!(decode(&longer), Err(Malformed::NotCanonical)));
+        let trailing = [sound.as_slice(), &[0]].concat();
+        assert!(matches!(decode(&trailing), Err(Malformed::NotCanonical)));
+        let mut indefinite = [sound.as_slice(), &[0xff]].concat();
+        indefinite[0] = 0x9f;
+        assert!(matches!(decode(&indefinite), Err(Malformed::NotCanonical)));
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_by_its_version() {
+        let mut newer = encode(&example());
+        newer[1] = 2;
+        assert!(matches!(decode(&newer), Err(Malformed::Version(2))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(body in bodies()) {
+            prop_assert_eq!(decode(&encode(&body)).unwrap(), body);
+        }
+
+        #[test]
+        fn whatever_decodes_is_canonical(body in bodies(), at: prop::sample::Index, byte: u8) {
+            let mut bytes = encode(&body);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(read) = decode(&bytes) {
+                prop_assert_eq!(encode(&read), bytes);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_answered(bytes: Vec<u8>) {
+            prop_assert!(decode(&bytes).is_err());
+        }
+    }
+}

@@ -357,3 +357,6 @@ impl TryFrom<Stored> for Chain {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

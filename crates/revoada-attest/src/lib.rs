@@ -15,6 +15,8 @@ mod export;
 mod id;
 mod key;
 mod report;
+#[cfg(test)]
+mod testing;
 mod transition;
 mod trust;
 mod verify;

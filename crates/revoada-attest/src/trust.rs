@@ -154,3 +154,71 @@ impl fmt::Display for TrustedKeys {
         self.iter().try_for_each(|(node, name)| writeln!(f, "{node} {name}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{cluster, key, trust};
+
+    fn refused(text: &str) -> (usize, TrustProblem) {
+        let error = text.parse::<TrustedKeys>().unwrap_err();
+        (error.line, error.problem)
+    }
+
+    #[test]
+    fn a_file_is_read_with_comments_blank_lines_and_windows_line_ends() {
+        let node = key(1).id();
+        let upper = key(2).id().to_string().to_uppercase();
+        let text = format!(
+            "# of 1 May\r\n\r\ncluster  {}\r\n{node} node-1 # the first\n\t{upper}\tnode-2",
+            cluster()
+        );
+        assert_eq!(text.parse::<TrustedKeys>().unwrap(), trust(2));
+        let keys: TrustedKeys = text.parse().unwrap();
+        assert_eq!(
+            (keys.len(), keys.name(&node), keys.cluster()),
+            (2, Some("node-1"), Some(cluster()))
+        );
+        assert!(!keys.contains(&key(3).id()));
+        assert!("# nobody\n".parse::<TrustedKeys>().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_used_is_named_by_its_number() {
+        let (one, pin) = (key(1).id(), cluster());
+        let weak = "0100000000000000000000000000000000000000000000000000000000000000";
+        let long = format!("{one}00 name");
+        assert!(matches!(refused("\nnode-1\n"), (2, TrustProblem::Key(_))));
+        assert!(matches!(refused(&long), (1, TrustProblem::Key(_))));
+        assert!(matches!(refused("cluster abc"), (1, TrustProblem::Cluster(_))));
+        assert!(matches!(refused("cluster"), (1, TrustProblem::Cluster(_))));
+        assert_eq!(
+            refused(&format!("{weak} nobody")),
+            (1, TrustProblem::UnusableKey(weak.parse().unwrap()))
+        );
+        assert_eq!(refused(&format!("#\n#\n{one} # name")), (3, TrustProblem::NoName(one)));
+        assert_eq!(refused(&format!("{one} a\n{one} b")), (2, TrustProblem::KeyTwice(one)));
+        assert_eq!(
+            refused(&format!("cluster {pin}\ncluster {pin}")),
+            (2, TrustProblem::ClusterTwice)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(seeds in prop::collection::vec((1_u8.., any::<String>()), 0..8), pin: bool) {
+            let mut keys = if pin { TrustedKeys::of_cluster(cluster()) } else { TrustedKeys::default() };
+            seeds.iter().for_each(|(number, name)| keys.insert(key(*number).id(), name));
+            prop_assert_eq!(keys.to_string().parse::<TrustedKeys>().unwrap(), keys);
+        }
+
+        #[test]
+        fn any_text_is_answered(text: String) {
+            if let Ok(keys) = text.parse::<TrustedKeys>() {
+                prop_assert!(keys.is_empty());
+            }
+        }
+    }
+}

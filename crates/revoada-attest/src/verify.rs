@@ -21,7 +21,8 @@
 //! | another file, a newer format, bytes behind the end | `format` |
 //!
 //! A cut that is made to fit is a valid, shorter chain: nothing inside the file can tell, only heads that were seen
-//! elsewhere.
+//! elsewhere. The same holds for witnesses that were taken off the newest blocks: what the report counts as awaiting
+//! its witness rests on the proposer's word alone.
 //!
 //! **Witnesses.** A block needs one when the blocks before it have admitted, less evicted, three nodes or more
 //! ([`WITNESSED_FROM_MEMBERS`]). A witness counts when it is trusted, not the proposer, and not evicted before the
