@@ -1,1 +1,6 @@
+//! Transcripts to read, and properties over what nobody thought of.
 
+mod cluster;
+mod properties;
+mod script;
+mod unit;
