@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, Instant as _, ServerState, SnapshotPolicy};
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
@@ -266,10 +267,9 @@ impl Consensus {
     /// What Raft says now.
     pub fn view(&self) -> RaftView {
         let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
+        let metrics = metrics.borrow_watched();
         let committed = &metrics.committed_membership_config;
         let joint = |membership: &types::StoredMembership| membership.membership().get_joint_config().len() > 1;
-        let now = std::time::Instant::now();
         let matched = metrics.replication.iter().flatten();
         let answered = metrics.heartbeat.iter().flatten();
         RaftView {
@@ -284,9 +284,9 @@ impl Consensus {
                 || metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
             matched: matched.map(|(id, log)| (*id, log.map_or(0, |log| log.index))).collect(),
             answered: answered
-                .filter_map(|(id, at)| Some((*id, now.saturating_duration_since((*at)?.into_std()))))
+                .filter_map(|(id, at)| Some((*id, (*at)?.elapsed())))
                 .collect(),
-            quorum_answered: metrics.last_quorum_acked.map(|at| now.saturating_duration_since(at.into_std())),
+            quorum_answered: metrics.last_quorum_acked.map(|at| at.elapsed()),
             stopped: metrics.running_state.as_ref().err().map(|fatal| chain(fatal)),
         }
     }

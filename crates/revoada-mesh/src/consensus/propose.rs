@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use revoada_attest::NodeId;
 use revoada_core::limits;
@@ -84,7 +85,7 @@ async fn gather(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender>) {
         // One batch leaves as soon as there is anything to send and room in flight; the rest gathers meanwhile.
         tokio::select! {
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
-            received = queue.recv_many(&mut waiting, limits::BATCH_COMMANDS_MAX - waiting.len()),
+            received = queue.recv_many(&mut waiting, limits::BATCH_COMMANDS_MAX),
                 if waiting.is_empty() && in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX =>
             {
                 if received == 0 {
@@ -133,7 +134,7 @@ impl Sender {
     async fn send(&self, batch: Bytes) -> Result<Vec<Reply>, ProposeError> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let leader = self.raft.metrics().borrow().current_leader;
+            let leader = self.raft.metrics().borrow_watched().current_leader;
             let attempt = match leader {
                 Some(leader) if leader == self.id => append(&self.raft, batch.clone()).await,
                 Some(leader) => self.forward(leader, batch.clone(), deadline).await,

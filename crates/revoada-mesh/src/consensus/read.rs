@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
 use revoada_attest::NodeId;
 use revoada_core::limits;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ impl Here {
     async fn round(&self) -> Result<(), ReadError> {
         let deadline = Instant::now() + Duration::from_millis(limits::READ_MS_MAX);
         loop {
-            let leader = self.raft.metrics().borrow().current_leader;
+            let leader = self.raft.metrics().borrow_watched().current_leader;
             let index = match leader {
                 Some(leader) if leader == self.id => self.confirm(deadline - Instant::now()).await,
                 Some(leader) => self.ask(leader).await,

@@ -26,7 +26,7 @@ impl fmt::Display for Batch {
 }
 
 /// The answers to the commands of one batch, in their order.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Replies(pub Vec<Reply>);
 
 impl fmt::Display for Replies {
