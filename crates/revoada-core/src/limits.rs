@@ -26,3 +26,9 @@ pub const EVENTS_EXAMINED_MAX: usize = 65_536;
 /// The highest revision that a restore may start from; what is left above it cannot be used up, and every revision
 /// stays a positive signed 64-bit number, which is what the foreign protocols have.
 pub const RESTORE_REVISION_MAX: u64 = 1 << 62;
+/// The longest text in the header of a snapshot (the declaration), in bytes.
+pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
+/// The largest named section of a snapshot, in bytes.
+pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The largest piece of a section, in bytes: what is allocated before it is there.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;

@@ -19,6 +19,7 @@
 
 mod apply;
 mod check;
+mod checkpoint;
 mod entry;
 mod history;
 mod lease;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 
+pub use checkpoint::CheckpointError;
 pub use entry::{Entry, KeyRange, LeaseId, NO_LEASE, Revision, Version};
 pub use history::{Event, EventKind, Events};
 pub use lease::LeaseInfo;
