@@ -32,3 +32,10 @@ pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
 pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The largest piece of a section, in bytes: what is allocated before it is there.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;
+
+/// How many bytes of content the aliases of one YAML document may stand for, and its anchors may keep.
+pub const ALIAS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+/// The most significant digits of one number in a document.
+pub const NUMBER_DIGITS_MAX: usize = 1024;
+/// The largest power of ten, positive or negative, that one number in a document is scaled by.
+pub const NUMBER_EXPONENT_MAX: i64 = 1_000_000_000;
