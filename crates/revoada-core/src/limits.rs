@@ -127,6 +127,7 @@ pub const LOG_METADATA_BYTES_MAX: usize = 16 * 1024;
 pub const LOG_LAZY_METADATA_MAX: usize = 1024;
 /// How many bytes of a segment one read takes from the disk.
 pub const LOG_READ_CHUNK_BYTES: usize = 1024 * 1024;
+
 /// How many bytes of content the aliases of one YAML document may stand for, and its anchors may keep.
 pub const ALIAS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 /// The most significant digits of one number in a document.

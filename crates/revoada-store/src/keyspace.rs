@@ -15,6 +15,7 @@ use revoada_core::keyspace::{
     Answer, Event, KeyRange, Keyspace as View, Operation, OperationRefused, Outcome, Revision, Txn, TxnAnswer,
 };
 
+use crate::backend::Check;
 use crate::error::{Cause, StoreError};
 use crate::limits::WATCH_EVENTS_MAX;
 
@@ -95,7 +96,9 @@ impl From<KeyspaceError> for StoreError {
             KeyspaceError::Unsupported { keyspace, what } => {
                 Self::invalid(format_args!("the {keyspace} keyspace cannot {what}"))
             }
-            KeyspaceError::Unavailable { what, source } => Self::Unavailable(crate::error::Unavailable { what, source }),
+            KeyspaceError::Unavailable { what, source } => {
+                Self::Unavailable(crate::error::Unavailable { what, source })
+            }
             KeyspaceError::Exhausted { what, source } => Self::Exhausted(crate::error::Exhausted { what, source }),
             KeyspaceError::OutcomeUnknown { what, source } => {
                 Self::OutcomeUnknown(crate::error::OutcomeUnknown { what, source })
@@ -139,6 +142,16 @@ pub trait Keyspace: Send + Sync {
     /// None when the keyspace was shut down: there will be no more changes here.
     async fn changed(&self, revision: Revision) -> Option<Revision>;
 
+    /// What is worth telling of its health, beyond whether it answers.
+    async fn checks(&self) -> Vec<Check> {
+        Vec::new()
+    }
+
+    /// How old the state at hand may be, in milliseconds; 0 where there is only one.
+    fn freshness_ms(&self) -> u64 {
+        0
+    }
+
     /// Does a transaction: [`Self::execute`] for the most frequent operation. Returns the keyspace's revision after it.
     async fn txn(&self, txn: Txn) -> Result<(Revision, TxnAnswer), KeyspaceError> {
         let outcome = self.execute(Operation::Txn(txn)).await?;
@@ -171,7 +184,11 @@ pub enum KeyEvents {
 ///
 /// A `Progress` comes whenever the watcher has caught up with the state at hand without a change in its range; the
 /// stream ends behind `Compacted`, and when the keyspace was shut down.
-pub fn watch_keys<K: Keyspace + ?Sized + 'static>(keyspace: Arc<K>, range: KeyRange, after: Revision) -> KeyEventStream {
+pub fn watch_keys<K: Keyspace + ?Sized + 'static>(
+    keyspace: Arc<K>,
+    range: KeyRange,
+    after: Revision,
+) -> KeyEventStream {
     struct Watch<K: ?Sized> {
         keyspace: Arc<K>,
         range: KeyRange,
@@ -179,7 +196,12 @@ pub fn watch_keys<K: Keyspace + ?Sized + 'static>(keyspace: Arc<K>, range: KeyRa
         ended: bool,
     }
 
-    let watch = Watch { keyspace, range, position: after, ended: false };
+    let watch = Watch {
+        keyspace,
+        range,
+        position: after,
+        ended: false,
+    };
     Box::pin(futures::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
@@ -195,7 +217,12 @@ pub fn watch_keys<K: Keyspace + ?Sized + 'static>(keyspace: Arc<K>, range: KeyRa
             match view.events_in(&watch.range, watch.position, WATCH_EVENTS_MAX) {
                 Err(compacted) => {
                     watch.ended = true;
-                    return Some((KeyEvents::Compacted { oldest: compacted.oldest }, watch));
+                    return Some((
+                        KeyEvents::Compacted {
+                            oldest: compacted.oldest,
+                        },
+                        watch,
+                    ));
                 }
                 Ok(events) => {
                     watch.position = events.position;

@@ -39,7 +39,11 @@ pub(crate) struct Local<D> {
 impl<D: Durability> Local<D> {
     pub(crate) fn new(state: View, durability: D) -> Self {
         let newest = watch::Sender::new(state.revision());
-        Self { state: RwLock::new(state), order: Mutex::new(durability), newest }
+        Self {
+            state: RwLock::new(state),
+            order: Mutex::new(durability),
+            newest,
+        }
     }
 
     /// Does an operation. Blocks for as long as it takes to make it durable.
@@ -66,7 +70,11 @@ impl<D: Durability> Local<D> {
     pub(crate) async fn changed(&self, revision: Revision) -> Option<Revision> {
         let mut newest = self.newest.subscribe();
         // The sender lives as long as `self`, which is borrowed here.
-        newest.wait_for(|newest| *newest > revision).await.ok().map(|newest| *newest)
+        newest
+            .wait_for(|newest| *newest > revision)
+            .await
+            .ok()
+            .map(|newest| *newest)
     }
 
     /// Looks at the durability without anybody writing meanwhile.

@@ -19,8 +19,9 @@ impl MemoryBackend {
     /// The name used in declarations.
     pub const NAME: &'static str = "memory";
 
-    const CAPABILITIES: Capabilities =
-        Capabilities::of(&Capability::ALL).without(Capability::Durable).without(Capability::Replicated);
+    const CAPABILITIES: Capabilities = Capabilities::of(&Capability::ALL)
+        .without(Capability::Durable)
+        .without(Capability::Replicated);
 
     /// An empty one. Leases do not run out in it, as it has no clock; see [`MemoryKeyspace::with_clock`].
     pub fn new() -> Self {
@@ -54,7 +55,10 @@ impl MemoryKeyspace {
     /// An empty one, whose leases run out by this clock (milliseconds since the Unix epoch): when it is next used,
     /// or when [`Self::expire_leases`] is called.
     pub fn with_clock(clock: Clock) -> Self {
-        Self { local: Local::new(View::new(), Volatile), clock }
+        Self {
+            local: Local::new(View::new(), Volatile),
+            clock,
+        }
     }
 
     /// Ends the leases whose time is over, for whoever has a timer.

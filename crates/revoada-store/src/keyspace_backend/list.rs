@@ -22,7 +22,9 @@ pub(super) async fn page(view: &View, request: &ListRequest) -> Result<Listing, 
         Some(token) => {
             let token = Token::parse(token, &fingerprint)?;
             if request.read.revision.is_some_and(|asked| asked != token.revision) {
-                return Err(StoreError::invalid("a continue token goes on at the revision of the first page"));
+                return Err(StoreError::invalid(
+                    "a continue token goes on at the revision of the first page",
+                ));
             }
             (token.revision, Some(token.after))
         }
@@ -30,14 +32,20 @@ pub(super) async fn page(view: &View, request: &ListRequest) -> Result<Listing, 
     };
     let limit = request.limit.unwrap_or(LIST_PAGE_ITEMS_MAX).min(LIST_PAGE_ITEMS_MAX);
     if limit == 0 {
-        return Err(StoreError::invalid("a page has at least one item; leave the limit out to have the largest"));
+        return Err(StoreError::invalid(
+            "a page has at least one item; leave the limit out to have the largest",
+        ));
     }
 
     let part = Part::of(&request.kind, request.namespace.as_deref(), request.name.as_deref());
     let mut items = Vec::new();
     loop {
         // Where everything in the range is wanted, one read fills the page and counts what is behind it.
-        let wanted = if part.is_exact && request.selector.is_none() { limit } else { SCAN_ENTRIES_MAX };
+        let wanted = if part.is_exact && request.selector.is_none() {
+            limit
+        } else {
+            SCAN_ENTRIES_MAX
+        };
         let query = RangeQuery {
             revision: Some(revision),
             limit: wanted as u64,
@@ -52,14 +60,29 @@ pub(super) async fn page(view: &View, request: &ListRequest) -> Result<Listing, 
             }
             if items.len() == limit {
                 let is_last = index + 1 == read.entries.len() && !read.more;
-                let continue_token =
-                    (!is_last).then(|| Token { revision, after: entry.key.clone() }.render(&fingerprint));
+                let continue_token = (!is_last).then(|| {
+                    Token {
+                        revision,
+                        after: entry.key.clone(),
+                    }
+                    .render(&fingerprint)
+                });
                 let remaining = (!query.skip_count).then(|| read.count - read.entries.len() as u64);
-                return Ok(Listing { revision, items, continue_token, remaining });
+                return Ok(Listing {
+                    revision,
+                    items,
+                    continue_token,
+                    remaining,
+                });
             }
         }
         if !read.more {
-            return Ok(Listing { revision, items, continue_token: None, remaining: Some(0) });
+            return Ok(Listing {
+                revision,
+                items,
+                continue_token: None,
+                remaining: Some(0),
+            });
         }
         after = read.entries.last().map(|entry| entry.key.clone());
         give_way().await;
@@ -113,15 +136,23 @@ impl Part {
         let reference = parse_key(key)?;
         let meant = self.is_exact
             || (self.kind.matches(&reference)
-                && self.namespace.as_ref().is_none_or(|namespace| *namespace == reference.namespace)
+                && self
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|namespace| *namespace == reference.namespace)
                 && self.name.as_ref().is_none_or(|name| *name == reference.name));
         meant.then_some(reference)
     }
 
     fn select(&self, entry: &Entry, request: &ListRequest) -> Result<Option<Got>, StoreError> {
-        let Some(reference) = self.reference(&entry.key) else { return Ok(None) };
+        let Some(reference) = self.reference(&entry.key) else {
+            return Ok(None);
+        };
         let got = got(reference, &entry.version)?;
-        let selected = request.selector.as_ref().is_none_or(|selector| selector.matches(&got.resource));
+        let selected = request
+            .selector
+            .as_ref()
+            .is_none_or(|selector| selector.matches(&got.resource));
         Ok(selected.then_some(got))
     }
 }
@@ -166,17 +197,24 @@ impl Token {
         }
         let mut after = RESOURCE_PREFIX.to_vec();
         for pair in digits.chunks_exact(2) {
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            let pair = std::str::from_utf8(pair)
+                .ok()
+                .filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
             let byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
             after.push(byte.ok_or_else(|| invalid("not one"))?);
         }
-        Ok(Self { revision, after: after.into() })
+        Ok(Self {
+            revision,
+            after: after.into(),
+        })
     }
 }
 
 /// Tells a list from one with other filters; the limit and the way of reading may change from page to page.
 fn fingerprint(request: &ListRequest) -> String {
-    let filters =
-        format!("{:?}", (&request.kind, &request.namespace, &request.name, request.selector.as_ref().map(ToString::to_string)));
+    let filters = format!(
+        "{:?}",
+        (&request.kind, &request.namespace, &request.name, &request.selector)
+    );
     blake3::hash(filters.as_bytes()).to_hex()[..16].to_owned()
 }

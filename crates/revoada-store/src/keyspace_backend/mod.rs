@@ -30,6 +30,8 @@ use crate::keyspace::{Consistency, Keyspace};
 use crate::limits::{APPLY_RESOURCES_MAX, WATCHES_MAX};
 use crate::watch::{WatchRequest, WatchStream};
 
+pub use snapshot::{SnapshotSection, WholeSnapshot, read_snapshot, write_snapshot};
+
 /// A backend that keeps resources in a keyspace.
 pub struct KeyspaceBackend<K: ?Sized> {
     name: &'static str,
@@ -41,7 +43,12 @@ pub struct KeyspaceBackend<K: ?Sized> {
 impl<K: Keyspace + ?Sized> KeyspaceBackend<K> {
     /// The resources of `keyspace`, as the backend of this name. The capabilities are the keyspace's to state.
     pub fn on(name: &'static str, capabilities: Capabilities, keyspace: Arc<K>) -> Self {
-        Self { name, capabilities, keyspace, watches: Arc::default() }
+        Self {
+            name,
+            capabilities,
+            keyspace,
+            watches: Arc::default(),
+        }
     }
 
     /// The keyspace.
@@ -58,31 +65,44 @@ impl<K: Keyspace + ?Sized> KeyspaceBackend<K> {
     fn open_watch(&self) -> Result<WatchOpen, StoreError> {
         let open = WatchOpen(Arc::clone(&self.watches));
         if open.0.fetch_add(1, Ordering::Relaxed) >= WATCHES_MAX as u64 {
-            return Err(StoreError::exhausted(format_args!("{WATCHES_MAX} watches are open already")));
+            return Err(StoreError::exhausted(format_args!(
+                "{WATCHES_MAX} watches are open already"
+            )));
         }
         Ok(open)
     }
 
     async fn view(&self, options: ReadOptions) -> Result<View, StoreError> {
-        let consistency = if options.stale { Consistency::Stale } else { Consistency::Linearizable };
+        let consistency = if options.stale {
+            Consistency::Stale
+        } else {
+            Consistency::Linearizable
+        };
         Ok(self.keyspace.view(consistency).await?)
     }
 
     fn require(&self, capability: Capability) -> Result<(), StoreError> {
-        if self.capabilities.has(capability) { Ok(()) } else { Err(StoreError::unsupported(self.name, capability)) }
+        if self.capabilities.has(capability) {
+            Ok(())
+        } else {
+            Err(StoreError::unsupported(self.name, capability))
+        }
     }
 
     async fn apply_one(&self, resource: &Resource, if_revision: Option<u64>) -> Result<Applied, StoreError> {
         let reference = &resource.reference;
         let txn = Txn {
-            compares: if_revision.map(|revision| last_changed_at(reference, revision)).into_iter().collect(),
+            compares: if_revision
+                .map(|revision| last_changed_at(reference, revision))
+                .into_iter()
+                .collect(),
             then: vec![Op::Put {
                 key: key(reference),
                 value: stored::encode(resource),
                 lease: NO_LEASE,
                 keep_value: false,
                 keep_lease: false,
-                same_prefix_bytes: stored::CONTENT_DIGEST_BYTES,
+                same_prefix_bytes: stored::same_prefix_bytes(resource),
                 previous: false,
             }],
             otherwise: vec![read_numbers(reference)],
@@ -94,7 +114,11 @@ impl<K: Keyspace + ?Sized> KeyspaceBackend<K> {
             Some(OpResult::Unchanged { mod_revision }) => (Action::Unchanged, *mod_revision),
             result => return Err(not_as_expected(reference, if_revision, result)),
         };
-        Ok(Applied { reference: reference.clone(), action, revision })
+        Ok(Applied {
+            reference: reference.clone(),
+            action,
+            revision,
+        })
     }
 
     /// What `apply_one` would do, by the state that is there now.
@@ -107,15 +131,16 @@ impl<K: Keyspace + ?Sized> KeyspaceBackend<K> {
                 return Err(conflict(&resource.reference, expected, actual));
             }
         }
-        let digest_bytes = stored::CONTENT_DIGEST_BYTES as usize;
         let (action, revision) = match there {
             None => (Action::Created, view.revision()),
-            Some(version) if version.value.get(..digest_bytes) == stored::encode(resource).get(..digest_bytes) => {
-                (Action::Unchanged, version.mod_revision)
-            }
+            Some(version) if is_same(&version.value, resource) => (Action::Unchanged, version.mod_revision),
             Some(_) => (Action::Updated, view.revision()),
         };
-        Ok(Applied { reference: resource.reference.clone(), action, revision })
+        Ok(Applied {
+            reference: resource.reference.clone(),
+            action,
+            revision,
+        })
     }
 }
 
@@ -125,6 +150,15 @@ struct WatchOpen(Arc<AtomicU64>);
 impl Drop for WatchOpen {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether applying `resource` over what is stored changes nothing, as [`Op::Put`] decides it.
+fn is_same(there: &[u8], resource: &Resource) -> bool {
+    let new = stored::encode(resource);
+    match stored::same_prefix_bytes(resource) as usize {
+        prefix if prefix <= there.len() && prefix <= new.len() => there[..prefix] == new[..prefix],
+        _ => *there == *new,
     }
 }
 
@@ -139,7 +173,10 @@ fn last_changed_at(reference: &ResourceRef, revision: Revision) -> Compare {
 
 /// Reads everything of a resource but its document.
 fn read_numbers(reference: &ResourceRef) -> Op {
-    Op::Range(RangeQuery { keys_only: true, ..RangeQuery::of(KeyRange::One(key(reference))) })
+    Op::Range(RangeQuery {
+        keys_only: true,
+        ..RangeQuery::of(KeyRange::One(key(reference)))
+    })
 }
 
 /// The result of the one operation of a branch.
@@ -150,9 +187,11 @@ fn first(answer: &TxnAnswer) -> Option<&OpResult> {
 /// The error of a compare that did not hold: `result` is what [`read_numbers`] found.
 fn not_as_expected(reference: &ResourceRef, expected: Option<u64>, result: Option<&OpResult>) -> StoreError {
     match (expected, result) {
-        (Some(expected), Some(OpResult::Range(range))) => {
-            conflict(reference, expected, range.entries.first().map(|entry| entry.version.mod_revision))
-        }
+        (Some(expected), Some(OpResult::Range(range))) => conflict(
+            reference,
+            expected,
+            range.entries.first().map(|entry| entry.version.mod_revision),
+        ),
         (_, result) => StoreError::outcome_unknown(format_args!("the keyspace answered {result:?} for {reference}")),
     }
 }
@@ -161,13 +200,18 @@ fn conflict(reference: &ResourceRef, expected: u64, actual: Option<u64>) -> Stor
     let reference = reference.clone();
     match (expected, actual) {
         (0, Some(revision)) => AlreadyExists { reference, revision }.into(),
-        (expected, actual) => RevisionConflict { reference, expected, actual }.into(),
+        (expected, actual) => RevisionConflict {
+            reference,
+            expected,
+            actual,
+        }
+        .into(),
     }
 }
 
 /// A resource as it is stored, read from its entry.
 fn got(reference: ResourceRef, version: &Version) -> Result<Got, StoreError> {
-    let resource = stored::decode(&version.value).map_err(|damage| {
+    let resource = stored::decode(&version.value, &reference).map_err(|damage| {
         StoreError::unavailable_because(format_args!("what is stored as {reference} cannot be read"), damage)
     })?;
     Ok(Got {
@@ -180,16 +224,22 @@ fn got(reference: ResourceRef, version: &Version) -> Result<Got, StoreError> {
 
 fn unreadable(error: ReadError) -> StoreError {
     match error {
-        ReadError::Compacted { asked, oldest } => Compacted { requested: asked, oldest }.into(),
-        ReadError::Future { asked, current } => {
-            StoreError::invalid(format_args!("revision {asked} is not there yet; the newest is {current}"))
+        ReadError::Compacted { asked, oldest } => Compacted {
+            requested: asked,
+            oldest,
         }
+        .into(),
+        ReadError::Future { asked, current } => StoreError::invalid(format_args!(
+            "revision {asked} is not there yet; the newest is {current}"
+        )),
     }
 }
 
 /// A reference that did not come out of a document (a flag, a path) has to be one that could.
 fn check(reference: &ResourceRef) -> Result<(), StoreError> {
-    reference.check().map_err(|refusal| StoreError::invalid_because("the reference is not valid", refusal))
+    reference
+        .check()
+        .map_err(|refusal| StoreError::invalid_because("the reference is not valid", refusal))
 }
 
 #[async_trait]
@@ -203,7 +253,11 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
     }
 
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<Applied>, StoreError> {
-        let ApplyRequest { resources, if_revision, dry_run } = request;
+        let ApplyRequest {
+            resources,
+            if_revision,
+            dry_run,
+        } = request;
         if if_revision.is_some() && resources.len() != 1 {
             return Err(StoreError::invalid(format_args!(
                 "an expected revision is for one resource, and there are {}",
@@ -230,7 +284,12 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
                 Err(error) if applied.is_empty() || dry_run => return Err(error),
                 Err(error) => {
                     let failed = resource.reference.clone();
-                    return Err(PartlyApplied { applied, failed, source: Box::new(error) }.into());
+                    return Err(PartlyApplied {
+                        applied,
+                        failed,
+                        source: Box::new(error),
+                    }
+                    .into());
                 }
             }
         }
@@ -244,7 +303,9 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
             Some(revision) => view.get_at(&key(reference), revision).map_err(unreadable)?,
             None => view.get(&key(reference)),
         };
-        let version = version.ok_or_else(|| NotFound { reference: reference.clone() })?;
+        let version = version.ok_or_else(|| NotFound {
+            reference: reference.clone(),
+        })?;
         got(reference.clone(), version)
     }
 
@@ -256,21 +317,30 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
     async fn delete(&self, reference: &ResourceRef, if_revision: Option<u64>) -> Result<Deleted, StoreError> {
         check(reference)?;
         if if_revision == Some(0) {
-            return Err(StoreError::invalid("what must not exist cannot be deleted; give the revision that it has"));
+            return Err(StoreError::invalid(
+                "what must not exist cannot be deleted; give the revision that it has",
+            ));
         }
         let txn = Txn {
-            compares: if_revision.map(|revision| last_changed_at(reference, revision)).into_iter().collect(),
+            compares: if_revision
+                .map(|revision| last_changed_at(reference, revision))
+                .into_iter()
+                .collect(),
             then: vec![Op::delete(KeyRange::One(key(reference)))],
             otherwise: vec![read_numbers(reference)],
         };
         let (revision, answer) = self.keyspace.txn(txn).await?;
         match first(&answer) {
-            Some(OpResult::Deleted { count: 0, .. }) => Err(NotFound { reference: reference.clone() }.into()),
+            Some(OpResult::Deleted { count: 0, .. }) => Err(NotFound {
+                reference: reference.clone(),
+            }
+            .into()),
             Some(OpResult::Deleted { .. }) => Ok(Deleted { revision }),
             // Deleting what is gone finds nothing, whatever revision was expected.
-            Some(OpResult::Range(range)) if range.entries.is_empty() => {
-                Err(NotFound { reference: reference.clone() }.into())
+            Some(OpResult::Range(range)) if range.entries.is_empty() => Err(NotFound {
+                reference: reference.clone(),
             }
+            .into()),
             result => Err(not_as_expected(reference, if_revision, result)),
         }
     }
@@ -284,7 +354,7 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
 
     async fn snapshot(&self, sink: &mut (dyn io::Write + Send)) -> Result<Snapshotted, StoreError> {
         let view = self.view(ReadOptions::LINEARIZABLE).await?;
-        snapshot::write(&view, sink).await
+        snapshot::write(&view, self.name, sink).await
     }
 
     async fn restore(&self, source: &mut (dyn io::Read + Send)) -> Result<Restored, StoreError> {
@@ -293,17 +363,26 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
 
     async fn health(&self) -> BackendHealth {
         let view = self.keyspace.view_at_hand();
-        let query = RangeQuery { count_only: true, ..RangeQuery::of(KeyRange::Prefix(RESOURCE_PREFIX.into())) };
+        let query = RangeQuery {
+            count_only: true,
+            ..RangeQuery::of(KeyRange::Prefix(RESOURCE_PREFIX.into()))
+        };
         let resource_count = view.range(&query).map_or(0, |range| range.count);
         let reads = match self.keyspace.view(Consistency::Linearizable).await {
             Ok(view) => (true, format!("reads are served at revision {}", view.revision())),
             Err(error) => (false, error.to_string()),
         };
+        let mut checks = vec![Check {
+            name: "reads".to_owned(),
+            ok: reads.0,
+            detail: reads.1,
+        }];
+        checks.extend(self.keyspace.checks().await);
         BackendHealth {
-            checks: vec![Check { name: "reads".to_owned(), ok: reads.0, detail: reads.1 }],
+            checks,
             resource_count,
             subscriber_count: self.watches(),
-            freshness_ms: 0,
+            freshness_ms: self.keyspace.freshness_ms(),
         }
     }
 }

@@ -28,15 +28,28 @@ pub(super) fn open<K: Keyspace + ?Sized + 'static>(
 ) -> Result<WatchStream, StoreError> {
     let newest = view.revision();
     if let Some(after) = request.after.filter(|after| *after > newest) {
-        return Err(StoreError::invalid(format_args!("revision {after} is not there yet; the newest is {newest}")));
+        return Err(StoreError::invalid(format_args!(
+            "revision {after} is not there yet; the newest is {newest}"
+        )));
     }
     let part = Part::of(&request.kind, request.namespace.as_deref(), request.name.as_deref());
     let phase = match request.after {
         Some(after) => Phase::events(&keyspace, &part, after),
-        None => Phase::Present { revision: newest, after: None },
+        None => Phase::Present {
+            revision: newest,
+            after: None,
+        },
     };
     let told = request.after.unwrap_or(newest);
-    let watch = Watch { keyspace, part, request, phase, ready: VecDeque::new(), told, _open: open };
+    let watch = Watch {
+        keyspace,
+        part,
+        request,
+        phase,
+        ready: VecDeque::new(),
+        told,
+        _open: open,
+    };
     Ok(Box::pin(futures::stream::unfold(watch, |mut watch| async move {
         let event = watch.next().await?;
         if matches!(event, Err(_) | Ok(WatchEvent::Reset { .. })) {
@@ -49,7 +62,10 @@ pub(super) fn open<K: Keyspace + ?Sized + 'static>(
 
 enum Phase {
     /// Telling what is there, at a revision, from behind a key.
-    Present { revision: Revision, after: Option<Bytes> },
+    Present {
+        revision: Revision,
+        after: Option<Bytes>,
+    },
     /// Telling what changes.
     Events(KeyEventStream),
     Ended,
@@ -110,7 +126,9 @@ impl<K: Keyspace + ?Sized + 'static> Watch<K> {
         let read = match view.range(&query) {
             Ok(read) => read,
             Err(ReadError::Compacted { .. }) => {
-                self.ready.push_back(WatchEvent::Reset { revision: view.revision() });
+                self.ready.push_back(WatchEvent::Reset {
+                    revision: view.revision(),
+                });
                 return Ok(());
             }
             Err(error @ ReadError::Future { .. }) => {
@@ -118,14 +136,19 @@ impl<K: Keyspace + ?Sized + 'static> Watch<K> {
             }
         };
         for entry in &read.entries {
-            let Some(reference) = self.part.reference(&entry.key) else { continue };
+            let Some(reference) = self.part.reference(&entry.key) else {
+                continue;
+            };
             let got = got(reference, &entry.version)?;
             if self.selects(&got) {
                 self.ready.push_back(WatchEvent::Added(got));
             }
         }
         self.phase = match read.entries.last().filter(|_| read.more) {
-            Some(last) => Phase::Present { revision, after: Some(last.key.clone()) },
+            Some(last) => Phase::Present {
+                revision,
+                after: Some(last.key.clone()),
+            },
             None => {
                 self.ready.push_back(WatchEvent::Bookmark { revision });
                 Phase::events(&self.keyspace, &self.part, revision)
@@ -168,7 +191,11 @@ impl<K: Keyspace + ?Sized + 'static> Watch<K> {
                 let now = selected(Some(version))?;
                 if self.request.selector.is_none() {
                     return Ok(now.map(|now| {
-                        if previous.is_some() { WatchEvent::Modified(now) } else { WatchEvent::Added(now) }
+                        if previous.is_some() {
+                            WatchEvent::Modified(now)
+                        } else {
+                            WatchEvent::Added(now)
+                        }
                     }));
                 }
                 (selected(previous.as_ref())?, now)
@@ -179,11 +206,17 @@ impl<K: Keyspace + ?Sized + 'static> Watch<K> {
             (None, None) => None,
             (None, Some(now)) => Some(WatchEvent::Added(now)),
             (Some(_), Some(now)) => Some(WatchEvent::Modified(now)),
-            (Some(last), None) => Some(WatchEvent::Deleted { revision: event.revision, last }),
+            (Some(last), None) => Some(WatchEvent::Deleted {
+                revision: event.revision,
+                last,
+            }),
         })
     }
 
     fn selects(&self, got: &Got) -> bool {
-        self.request.selector.as_ref().is_none_or(|selector| selector.matches(&got.resource))
+        self.request
+            .selector
+            .as_ref()
+            .is_none_or(|selector| selector.matches(&got.resource))
     }
 }
