@@ -5,6 +5,7 @@
 
 pub mod consensus;
 pub mod identity;
+pub mod keyspace;
 pub mod log;
 pub mod membership;
 pub mod transport;

@@ -270,7 +270,7 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let (writable, wait) = oneshot::channel();
-        self.engine.when_writable(move || drop(writable.send(())));
+        self.engine.when_writable(move || writable.send(()).unwrap_or_default());
         // The engine never drops a waiter; if its thread died, the append says so.
         drop(wait.await);
         let mut records = Vec::new();

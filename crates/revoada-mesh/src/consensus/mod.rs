@@ -295,8 +295,10 @@ impl Consensus {
     pub fn changes(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut metrics = self.raft.server_metrics();
         metrics.borrow_and_update();
-        // An end of the channel is the end of Raft, which the next look at the view tells.
-        async move { drop(metrics.changed().await) }
+        async move {
+            // An end of the channel is the end of Raft, which the next look at the view tells.
+            metrics.changed().await.ok();
+        }
     }
 
     /// Makes the membership what is asked: at most one change of the voters, joint where it has to be, and the learners

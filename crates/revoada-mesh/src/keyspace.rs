@@ -1,0 +1,137 @@
+//! The keyspace of a running cluster, as the store's port has it: writes through consensus, reads from this node's state.
+//!
+//! With [`KeyspaceBackend`] on top it is the backend named `openraft`. A restore is cut into parts that fit a log entry
+//! and takes effect with the last one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use revoada_core::error::ErrorKind;
+use revoada_core::keyspace::{Keyspace as View, Operation, OperationRefused, Outcome, Restore, Revision};
+use revoada_core::limits;
+use revoada_core::machine::{Command, Done};
+use revoada_store::{
+    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError,
+};
+
+use crate::consensus::{Consensus, ProposeError};
+
+/// Resources kept by the cluster's own Raft group.
+pub type RaftBackend = KeyspaceBackend<RaftKeyspace>;
+
+/// See the module.
+pub struct RaftKeyspace {
+    consensus: Consensus,
+    restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// What resources kept by Raft can do: everything that a keyspace can, durably and on several nodes.
+pub const RAFT_CAPABILITIES: Capabilities = Capabilities::of(&[
+    Capability::CompareAndSet,
+    Capability::ReadAtRevision,
+    Capability::Watch,
+    Capability::WatchResume,
+    Capability::Transactions,
+    Capability::Leases,
+    Capability::Durable,
+    Capability::Replicated,
+]);
+
+/// The backend named `openraft`. `restore_id` draws a number for each restore, so that two at once cannot be mixed up.
+pub fn raft_backend(consensus: Consensus, restore_id: Arc<dyn Fn() -> u64 + Send + Sync>) -> RaftBackend {
+    KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, Arc::new(RaftKeyspace { consensus, restore_id }))
+}
+
+impl RaftKeyspace {
+    async fn run(&self, command: Command) -> Result<Done, KeyspaceError> {
+        match self.consensus.propose(command).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(refused)) => Err(match refused.kind {
+                ErrorKind::Exhausted => KeyspaceError::Exhausted { what: refused.reason, source: None },
+                ErrorKind::Unavailable => KeyspaceError::Unavailable { what: refused.reason, source: None },
+                kind => KeyspaceError::Refused(OperationRefused::Elsewhere { kind, reason: refused.reason }),
+            }),
+            Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
+            Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
+            Err(error @ ProposeError::Exhausted) => {
+                Err(KeyspaceError::Exhausted { what: error.to_string(), source: None })
+            }
+        }
+    }
+
+    async fn restore(&self, restore: Restore) -> Result<Done, KeyspaceError> {
+        let id = (self.restore_id)();
+        let mut first = true;
+        let mut part: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut bytes = 0;
+        let mut entries = restore.entries.into_iter().peekable();
+        while first || entries.peek().is_some() {
+            while let Some((key, value)) = entries.next_if(|(key, value)| {
+                part.is_empty() || bytes + key.len() + value.len() <= limits::BATCH_BYTES_MAX
+            }) {
+                bytes += key.len() + value.len();
+                part.push((key, value));
+            }
+            self.run(Command::Stage { id, first, entries: std::mem::take(&mut part) }).await?;
+            bytes = 0;
+            first = false;
+        }
+        self.run(Command::RestoreStaged { id, prefix: restore.prefix, revision: restore.revision }).await
+    }
+}
+
+#[async_trait]
+impl Keyspace for RaftKeyspace {
+    async fn execute(&self, operation: Operation) -> Result<Outcome, KeyspaceError> {
+        let done = match operation {
+            Operation::Restore(restore) => self.restore(restore).await?,
+            operation => self.run(Command::Keyspace(operation)).await?,
+        };
+        match done {
+            Done::Keyspace(outcome) => Ok(*outcome),
+            other => Err(KeyspaceError::OutcomeUnknown {
+                what: format!("it was answered by something else: {other:?}"),
+                source: None,
+            }),
+        }
+    }
+
+    async fn view(&self, consistency: Consistency) -> Result<View, KeyspaceError> {
+        if consistency == Consistency::Linearizable {
+            self.consensus
+                .newest()
+                .await
+                .map_err(|error| KeyspaceError::Unavailable { what: error.0, source: None })?;
+        }
+        Ok(self.view_at_hand())
+    }
+
+    fn view_at_hand(&self) -> View {
+        self.consensus.read(|state| state.keyspace().clone())
+    }
+
+    async fn changed(&self, revision: Revision) -> Option<Revision> {
+        let mut applied = self.consensus.applied();
+        let newer = applied.wait_for(|applied| applied.revision > revision).await.ok()?;
+        Some(newer.revision)
+    }
+
+    async fn checks(&self) -> Vec<Check> {
+        let view = self.consensus.view();
+        vec![Check {
+            name: "quorum".to_owned(),
+            ok: view.leader.is_some(),
+            detail: match view.leader {
+                Some(leader) => format!("{} leads in term {}", leader.short(), view.term),
+                None => format!("no leader is known in term {}", view.term),
+            },
+        }]
+    }
+
+    fn freshness_ms(&self) -> u64 {
+        let view = self.consensus.view();
+        let since_leader = if view.leads { view.quorum_answered } else { self.consensus.heard_leader() };
+        since_leader.map_or(0, |since| since.as_millis() as u64)
+    }
+}
