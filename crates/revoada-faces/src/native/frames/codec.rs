@@ -58,6 +58,9 @@ pub enum FrameError {
     /// The other side did not take what was written for it in time.
     #[error("an answer was not taken within {} s", revoada_core::limits::FRAME_DURATION_MAX.as_secs())]
     NotTaken,
+    /// The connection was to end, and something that was begun got no answer in time.
+    #[error("what was begun was not answered within {} s", revoada_core::limits::FRAME_DURATION_MAX.as_secs())]
+    Unanswered,
     /// The socket failed.
     #[error("the connection broke")]
     Io(#[source] io::Error),
@@ -73,7 +76,7 @@ impl FrameError {
             | Self::Encode(_)
             | Self::ReservedId
             | Self::CutShort { .. } => ErrorKind::Invalid,
-            Self::TooSlow | Self::NotTaken | Self::Io(_) => ErrorKind::Unavailable,
+            Self::TooSlow | Self::NotTaken | Self::Unanswered | Self::Io(_) => ErrorKind::Unavailable,
         }
     }
 }
