@@ -7,6 +7,7 @@
 //! Nothing here knows Raft, HTTP or D-Bus.
 
 pub mod admin;
+pub mod audit;
 mod backend;
 mod capability;
 mod error;

@@ -6,3 +6,15 @@ pub const LIST_PAGE_ITEMS_MAX: usize = 10_000;
 pub const CONTINUE_TOKEN_CHARS_MAX: usize = 4_096;
 /// The most watches that are open at once on one backend.
 pub const WATCHES_MAX: usize = 100_000;
+
+/// The longest line of an audit log, in bytes without its line feed: a caller, a reference whose every character is
+/// escaped, and the rest.
+pub const AUDIT_LINE_BYTES_MAX: usize = 16_384;
+/// How much of a caller's name a line of an audit log holds, in characters.
+pub const AUDIT_WHO_CHARS_MAX: usize = 256;
+/// How much of a filter a line of an audit log holds, in characters.
+pub const AUDIT_REFERENCE_CHARS_MAX: usize = 1_024;
+/// How many verbs may wait to be written down; further ones wait to be queued.
+pub const AUDIT_QUEUE_LINES_MAX: usize = 4_096;
+/// How many waiting verbs are made durable by one sync.
+pub const AUDIT_GROUP_LINES_MAX: usize = 1_024;
