@@ -31,21 +31,28 @@ pub struct Caller {
 impl Caller {
     /// A caller that may do everything.
     pub fn operator(who: impl Into<String>) -> Self {
-        Self { who: who.into(), may: May::Operator }
+        Self {
+            who: who.into(),
+            may: May::Operator,
+        }
     }
 
     /// A caller that may look.
     pub fn reader(who: impl Into<String>) -> Self {
-        Self { who: who.into(), may: May::Reader }
+        Self {
+            who: who.into(),
+            may: May::Reader,
+        }
     }
 
     /// Refuses unless this caller may change things.
     pub fn must_operate(&self, what: &str) -> Result<(), Failure> {
         match self.may {
             May::Operator => Ok(()),
-            May::Reader => {
-                Err(Failure::new(ErrorKind::Denied, format!("{} may look, but not {what}", self.who)))
-            }
+            May::Reader => Err(Failure::new(
+                ErrorKind::Denied,
+                format!("{} may look, but not {what}", self.who),
+            )),
         }
     }
 }
@@ -55,8 +62,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            Failure::new(ErrorKind::Unauthenticated, "the caller did not say who it is")
-        })
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Failure::new(ErrorKind::Unauthenticated, "the caller did not say who it is"))
     }
 }

@@ -24,7 +24,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(error) => Err(Failure::because(ErrorKind::Invalid, "the query is not one of this route", &error)),
+            Err(error) => Err(Failure::because(
+                ErrorKind::Invalid,
+                "the query is not one of this route",
+                &error,
+            )),
         }
     }
 }
@@ -38,7 +42,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(segments)) => Ok(Self(segments)),
-            Err(error) => Err(Failure::because(ErrorKind::Invalid, "the path is not one of this route", &error)),
+            Err(error) => Err(Failure::because(
+                ErrorKind::Invalid,
+                "the path is not one of this route",
+                &error,
+            )),
         }
     }
 }
@@ -78,11 +86,18 @@ pub async fn whole_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Failur
     if announced.is_some_and(|bytes| bytes > HTTP_BODY_BYTES_MAX as u64) {
         return Err(too_large());
     }
-    let collected = tokio::time::timeout(HTTP_BODY_DURATION_MAX, Limited::new(body, HTTP_BODY_BYTES_MAX).collect());
+    let collected = tokio::time::timeout(
+        HTTP_BODY_DURATION_MAX,
+        Limited::new(body, HTTP_BODY_BYTES_MAX).collect(),
+    );
     match collected.await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Failure::because(ErrorKind::Invalid, "the body ended early", error.as_ref())),
+        Ok(Err(error)) => Err(Failure::because(
+            ErrorKind::Invalid,
+            "the body ended early",
+            error.as_ref(),
+        )),
         Err(_) => Err(too_slow()),
     }
 }
@@ -90,7 +105,10 @@ pub async fn whole_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Failur
 /// The body did not come in time.
 pub fn too_slow() -> Failure {
     let seconds = HTTP_BODY_DURATION_MAX.as_secs();
-    Failure::new(ErrorKind::Unavailable, format!("nothing was done: the body did not arrive within {seconds} s"))
+    Failure::new(
+        ErrorKind::Unavailable,
+        format!("nothing was done: the body did not arrive within {seconds} s"),
+    )
 }
 
 fn too_large() -> Failure {
@@ -102,6 +120,9 @@ fn too_large() -> Failure {
 
 /// The media type of a request without its parameters, in lower case; empty when there is none.
 pub fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -44,7 +44,12 @@ pub struct FailureBody {
 impl Failure {
     /// An error with no cause below it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), applied: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            applied: Vec::new(),
+        }
     }
 
     /// The input is wrong.
@@ -54,12 +59,18 @@ impl Failure {
 
     /// An error and everything below it.
     pub fn of(kind: ErrorKind, error: &(dyn Error + 'static)) -> Self {
-        Self { causes: causes(error.source()), ..Self::new(kind, error.to_string()) }
+        Self {
+            causes: causes(error.source()),
+            ..Self::new(kind, error.to_string())
+        }
     }
 
     /// What was wrong, and `error` with everything below it as the causes.
     pub fn because(kind: ErrorKind, message: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
-        Self { causes: causes(Some(error)), ..Self::new(kind, message) }
+        Self {
+            causes: causes(Some(error)),
+            ..Self::new(kind, message)
+        }
     }
 
     /// The HTTP status that goes with the kind.
@@ -101,7 +112,10 @@ impl From<StoreError> for Failure {
             StoreError::PartlyApplied(partly) => partly.applied.iter().map(AppliedResource::from).collect(),
             _ => Vec::new(),
         };
-        Self { applied, ..Self::of(error.kind(), &error) }
+        Self {
+            applied,
+            ..Self::of(error.kind(), &error)
+        }
     }
 }
 
@@ -134,9 +148,15 @@ mod tests {
     fn every_kind_has_an_error_status_and_keeps_its_name_in_the_body() {
         for kind in ALL {
             let failure = Failure::new(kind, "what");
-            assert!(failure.status().is_client_error() || failure.status().is_server_error(), "{kind}");
+            assert!(
+                failure.status().is_client_error() || failure.status().is_server_error(),
+                "{kind}"
+            );
             let body = serde_json::to_value(FailureBody { error: failure }).unwrap();
-            assert_eq!(body, serde_json::json!({"error": {"kind": kind.name(), "message": "what", "causes": []}}));
+            assert_eq!(
+                body,
+                serde_json::json!({"error": {"kind": kind.name(), "message": "what", "causes": []}})
+            );
         }
     }
 

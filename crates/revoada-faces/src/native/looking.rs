@@ -1,8 +1,5 @@
 //! Routes that show the cluster: its state, its history, its chain, its numbers.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -39,7 +36,11 @@ pub async fn health(State(face): State<NativeFace>, _: Caller) -> Result<Respons
 }
 
 fn health_response(report: HealthReport) -> Response {
-    let status = if report.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(report)).into_response()
 }
 
@@ -62,7 +63,9 @@ pub async fn chain(State(face): State<NativeFace>, _: Caller) -> Result<Response
 }
 
 pub async fn chain_heads(State(face): State<NativeFace>, _: Caller) -> Result<Json<ChainHeads>, Failure> {
-    Ok(Json(ChainHeads { items: face.cluster.chain_heads().await? }))
+    Ok(Json(ChainHeads {
+        items: face.cluster.chain_heads().await?,
+    }))
 }
 
 pub async fn chain_trust(State(face): State<NativeFace>, _: Caller) -> Result<Response, Failure> {
@@ -71,25 +74,11 @@ pub async fn chain_trust(State(face): State<NativeFace>, _: Caller) -> Result<Re
 }
 
 pub async fn metrics(State(face): State<NativeFace>, _: Caller) -> Response {
-    let mut text = exposition(&face.cluster.metrics().await);
-    text.push_str(&(face.metrics)());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-}
-
-/// Prometheus' text format of samples whose keys carry their labels.
-fn exposition(samples: &BTreeMap<String, f64>) -> String {
-    let mut text = String::new();
-    let mut family = "";
-    for (key, value) in samples {
-        let name = key.split('{').next().unwrap_or(key);
-        if name != family {
-            family = name;
-            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            writeln!(text, "# TYPE {name} {kind}").expect("a String takes everything");
-        }
-        writeln!(text, "{key} {value}").expect("a String takes everything");
-    }
-    text
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        (face.metrics)(),
+    )
+        .into_response()
 }
 
 /// The service of a node that could not start: it answers everything with `reason`, and health with a check that says
@@ -98,7 +87,11 @@ pub fn boot_failed(reason: Failure) -> Router {
     let detail = std::iter::once(reason.message.as_str()).chain(reason.causes.iter().map(String::as_str));
     let report = HealthReport {
         healthy: false,
-        checks: vec![Check { name: "boot".to_owned(), ok: false, detail: detail.collect::<Vec<_>>().join(": ") }],
+        checks: vec![Check {
+            name: "boot".to_owned(),
+            ok: false,
+            detail: detail.collect::<Vec<_>>().join(": "),
+        }],
         cluster_running: false,
         face_running: true,
         resource_count: 0,

@@ -72,8 +72,20 @@ pub struct AppliedResource {
 
 impl From<&Applied> for AppliedResource {
     fn from(applied: &Applied) -> Self {
-        let ResourceRef { group, kind, namespace, name } = applied.reference.clone();
-        Self { group, kind, namespace, name, action: applied.action, revision: applied.revision }
+        let ResourceRef {
+            group,
+            kind,
+            namespace,
+            name,
+        } = applied.reference.clone();
+        Self {
+            group,
+            kind,
+            namespace,
+            name,
+            action: applied.action,
+            revision: applied.revision,
+        }
     }
 }
 
@@ -93,8 +105,20 @@ pub struct Target {
 }
 
 impl From<ResourceRef> for Target {
-    fn from(ResourceRef { group, kind, namespace, name }: ResourceRef) -> Self {
-        Self { group: Some(group), kind, namespace, name }
+    fn from(
+        ResourceRef {
+            group,
+            kind,
+            namespace,
+            name,
+        }: ResourceRef,
+    ) -> Self {
+        Self {
+            group: Some(group),
+            kind,
+            namespace,
+            name,
+        }
     }
 }
 
@@ -302,10 +326,19 @@ struct TextDocument<Text> {
 
 impl Serialize for Document {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { format, document, default_namespace } = self;
+        let Self {
+            format,
+            document,
+            default_namespace,
+        } = self;
         let (format, default_namespace) = (*format, default_namespace.clone());
         if !serializer.is_human_readable() {
-            return TextDocument { format, document, default_namespace }.serialize(serializer);
+            return TextDocument {
+                format,
+                document,
+                default_namespace,
+            }
+            .serialize(serializer);
         }
         let document = match format {
             ResourceFormat::Native => BASE64.encode(document),
@@ -313,17 +346,34 @@ impl Serialize for Document {
                 .map_err(|_| serde::ser::Error::custom("the document is not UTF-8"))?
                 .to_owned(),
         };
-        TextDocument { format, document, default_namespace }.serialize(serializer)
+        TextDocument {
+            format,
+            document,
+            default_namespace,
+        }
+        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if !deserializer.is_human_readable() {
-            let TextDocument { format, document, default_namespace } = TextDocument::<Bytes>::deserialize(deserializer)?;
-            return Ok(Self { format, document, default_namespace });
+            let TextDocument {
+                format,
+                document,
+                default_namespace,
+            } = TextDocument::<Bytes>::deserialize(deserializer)?;
+            return Ok(Self {
+                format,
+                document,
+                default_namespace,
+            });
         }
-        let TextDocument { format, document, default_namespace } = TextDocument::<String>::deserialize(deserializer)?;
+        let TextDocument {
+            format,
+            document,
+            default_namespace,
+        } = TextDocument::<String>::deserialize(deserializer)?;
         let document = match format {
             ResourceFormat::Native => BASE64
                 .decode(document)
@@ -331,6 +381,10 @@ impl<'de> Deserialize<'de> for Document {
                 .into(),
             ResourceFormat::Yaml | ResourceFormat::Json | ResourceFormat::Hcl => document.into(),
         };
-        Ok(Self { format, document, default_namespace })
+        Ok(Self {
+            format,
+            document,
+            default_namespace,
+        })
     }
 }

@@ -77,7 +77,7 @@ impl NativeFace {
         }
     }
 
-    /// The same face, whose `/metrics` has what `text` gives (Prometheus' text format) after the cluster's own.
+    /// The same face, whose `/metrics` answers what `text` gives, in Prometheus' text format.
     #[must_use]
     pub fn with_metrics(mut self, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.metrics = Arc::new(text);
@@ -105,7 +105,10 @@ impl NativeFace {
             .route("/v1/chain/trust", get(looking::chain_trust))
             .route("/v1/resources", post(resources::http::apply))
             .route("/v1/resources/{kind}", get(resources::http::list))
-            .route("/v1/resources/{kind}/{name}", get(resources::http::get).delete(resources::http::delete))
+            .route(
+                "/v1/resources/{kind}/{name}",
+                get(resources::http::get).delete(resources::http::delete),
+            )
             .route("/v1/watch/{kind}", get(watching::watch))
             .route("/v1/nodes/{name}/{wish}", post(operating::wish))
             .route("/v1/shutdown", post(operating::shutdown))

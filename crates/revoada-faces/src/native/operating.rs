@@ -37,7 +37,12 @@ pub async fn wish(
             face.cluster.excuse(&node).await?;
             return Ok(Json(Done {}).into_response());
         }
-        other => return Err(Failure::new(ErrorKind::NotFound, format!("a node cannot be asked to {other}"))),
+        other => {
+            return Err(Failure::new(
+                ErrorKind::NotFound,
+                format!("a node cannot be asked to {other}"),
+            ));
+        }
     };
     caller.must_operate(&format!("{} a node", wish.name()))?;
     tracing::info!(caller = caller.who, node, wish = wish.name(), "asked for");

@@ -47,7 +47,10 @@ pub async fn save(State(face): State<NativeFace>, _: Caller) -> Result<Response,
     .await?;
     let mut response = Body::from_stream(stream::try_unfold((file, place), next_chunk)).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
     headers.insert(REVISION_HEADER, HeaderValue::from(snapshotted.revision));
     Ok(response)
@@ -64,7 +67,11 @@ async fn next_chunk((mut file, place): Sending) -> io::Result<Option<(Bytes, Sen
         Ok::<_, io::Error>((Bytes::from(chunk), file))
     });
     let (chunk, file) = read.await.map_err(io::Error::other)??;
-    Ok(if chunk.is_empty() { None } else { Some((chunk, (file, place))) })
+    Ok(if chunk.is_empty() {
+        None
+    } else {
+        Some((chunk, (file, place)))
+    })
 }
 
 /// Restores the snapshot that is the body.
@@ -87,13 +94,19 @@ pub async fn restore(
         Ok(runtime.block_on(backend.restore(&mut source))?)
     })
     .await?;
-    Ok(Json(RestoredSnapshot { revision: restored.revision, entries: restored.entries }))
+    Ok(Json(RestoredSnapshot {
+        revision: restored.revision,
+        entries: restored.entries,
+    }))
 }
 
 /// Spools a whole body; it may be long, but every chunk has to come in time.
 async fn receive(mut spool: File, mut body: Body) -> Result<File, Failure> {
     let mut bytes = 0;
-    while let Some(frame) = tokio::time::timeout(HTTP_BODY_DURATION_MAX, body.frame()).await.map_err(|_| too_slow())? {
+    while let Some(frame) = tokio::time::timeout(HTTP_BODY_DURATION_MAX, body.frame())
+        .await
+        .map_err(|_| too_slow())?
+    {
         let frame = frame.map_err(|error| Failure::because(ErrorKind::Invalid, "the snapshot ended early", &error))?;
         let Ok(chunk) = frame.into_data() else { continue };
         bytes += chunk.len() as u64;
@@ -125,14 +138,20 @@ async fn spool(face: &NativeFace) -> Result<File, Failure> {
 }
 
 fn spool_failure(error: io::Error) -> Failure {
-    Failure::because(ErrorKind::Unavailable, "the snapshot cannot be spooled on this node", &error)
+    Failure::because(
+        ErrorKind::Unavailable,
+        "the snapshot cannot be spooled on this node",
+        &error,
+    )
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         // Work that was begun may have come to its end: whether it did is not known here.
-        Failure::because(ErrorKind::OutcomeUnknown, "the work on the snapshot was abandoned", &error)
+        Failure::because(
+            ErrorKind::OutcomeUnknown,
+            "the work on the snapshot was abandoned",
+            &error,
+        )
     })?
 }

@@ -17,21 +17,30 @@ use super::{Caller, Failure, NativeFace, Resources};
 
 /// Answers 101; then the connection speaks frames until it ends.
 pub async fn frames(State(face): State<NativeFace>, caller: Caller, mut request: Request) -> Result<Response, Failure> {
-    let wanted = request.headers().get(header::UPGRADE).is_some_and(|protocol| {
-        protocol.as_bytes().eq_ignore_ascii_case(FRAMES_PROTOCOL.as_bytes())
-    });
+    let wanted = request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(FRAMES_PROTOCOL.as_bytes()));
     if !wanted {
-        return Err(Failure::invalid(format!("ask for the framed protocol by the header `upgrade: {FRAMES_PROTOCOL}`")));
+        return Err(Failure::invalid(format!(
+            "ask for the framed protocol by the header `upgrade: {FRAMES_PROTOCOL}`"
+        )));
     }
     let Some(upgrade) = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>() else {
-        return Err(Failure::new(ErrorKind::Unsupported, "this connection cannot be upgraded"));
+        return Err(Failure::new(
+            ErrorKind::Unsupported,
+            "this connection cannot be upgraded",
+        ));
     };
     let Ok(place) = Arc::clone(&face.frame_connections).try_acquire_owned() else {
         let message = format!("this node has {FRAME_CONNECTIONS_MAX} framed connections already");
         return Err(Failure::new(ErrorKind::Exhausted, message));
     };
     let stopping = face.stopping();
-    let calls = CallerCalls { resources: face.resources.clone(), caller: Arc::new(caller) };
+    let calls = CallerCalls {
+        resources: face.resources.clone(),
+        caller: Arc::new(caller),
+    };
     tokio::spawn(async move {
         match upgrade.await {
             Ok(connection) => {

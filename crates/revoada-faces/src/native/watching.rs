@@ -38,11 +38,31 @@ pub async fn watch(
     Segments(kind): Segments<String>,
     Parameters(parameters): Parameters<WatchParameters>,
 ) -> Result<Response, Failure> {
-    let WatchParameters { group, namespace, name, selector, from } = parameters;
-    let request = WatchResources { group, kind, namespace, name, selector, from };
+    let WatchParameters {
+        group,
+        namespace,
+        name,
+        selector,
+        from,
+    } = parameters;
+    let request = WatchResources {
+        group,
+        kind,
+        namespace,
+        name,
+        selector,
+        from,
+    };
     let events = face.resources.watch(request).await?;
-    let lines = Lines { events: Some(events), stopping: Box::pin(face.stopping()) };
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+    let lines = Lines {
+        events: Some(events),
+        stopping: Box::pin(face.stopping()),
+    };
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(lines),
+    )
+        .into_response())
 }
 
 /// The lines of a watch. All events that are ready become one chunk, so that a burst costs few system calls; the next
@@ -76,7 +96,11 @@ impl Stream for Lines {
                 Poll::Pending => break,
             }
         }
-        if chunk.is_empty() { Poll::Ready(None) } else { Poll::Ready(Some(Ok(chunk.into()))) }
+        if chunk.is_empty() {
+            Poll::Ready(None)
+        } else {
+            Poll::Ready(Some(Ok(chunk.into())))
+        }
     }
 }
 
@@ -95,7 +119,11 @@ fn push_line(chunk: &mut Vec<u8>, event: Result<WatchEvent, StoreError>) -> Then
                 object: event.object().map(|got| &got.resource.content),
                 error: None,
             };
-            let then = if matches!(event, WatchEvent::Reset { .. }) { Then::End } else { Then::GoOn };
+            let then = if matches!(event, WatchEvent::Reset { .. }) {
+                Then::End
+            } else {
+                Then::GoOn
+            };
             (line, then)
         }
         Err(error) => (error_line(Failure::of(error.kind(), error)), Then::End),
@@ -113,5 +141,10 @@ fn push_line(chunk: &mut Vec<u8>, event: Result<WatchEvent, StoreError>) -> Then
 }
 
 fn error_line(failure: Failure) -> WatchLine<&'static serde_json::Value> {
-    WatchLine { line_type: LineType::Error, revision: 0, object: None, error: Some(failure) }
+    WatchLine {
+        line_type: LineType::Error,
+        revision: 0,
+        object: None,
+        error: Some(failure),
+    }
 }

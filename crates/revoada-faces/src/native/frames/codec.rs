@@ -13,8 +13,8 @@ use cbor4ii::core::dec::Read as _;
 use cbor4ii::core::utils::SliceReader;
 use revoada_core::error::ErrorKind;
 use revoada_core::limits::FRAME_BYTES_MAX;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The bytes of the length in front of every message.
@@ -91,7 +91,11 @@ pub struct FrameReader {
 
 impl Default for FrameReader {
     fn default() -> Self {
-        Self { buffer: vec![0; READ_BUFFER_BYTES], start: 0, end: 0 }
+        Self {
+            buffer: vec![0; READ_BUFFER_BYTES],
+            start: 0,
+            end: 0,
+        }
     }
 }
 
@@ -111,7 +115,9 @@ impl FrameReader {
 
     /// The next whole frame without its length, or none until more is read.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        let Some(bytes) = self.announced()? else { return Ok(None) };
+        let Some(bytes) = self.announced()? else {
+            return Ok(None);
+        };
         let first = self.start + FRAME_HEADER_BYTES;
         if self.end - first < bytes {
             return Ok(None);
@@ -246,8 +252,9 @@ pub fn decode<M: DeserializeOwned>(frame: &[u8]) -> Result<M, FrameError> {
     let mut rest = deserializer.into_inner();
     match rest.fill(1) {
         Ok(more) if more.as_ref().is_empty() => Ok(message),
-        Ok(more) => Err(FrameError::Trailing { bytes: more.as_ref().len() }),
+        Ok(more) => Err(FrameError::Trailing {
+            bytes: more.as_ref().len(),
+        }),
         Err(never) => match never {},
     }
 }
-

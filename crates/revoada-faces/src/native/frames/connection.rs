@@ -78,10 +78,15 @@ where
     let closed = last_words.await;
     let farewell = async {
         if let Some(failure) = farewell(&closed) {
-            connection.writer.push(&Response { id: CONNECTION_ID, answer: Answer::Failed(failure) })?;
+            connection.writer.push(&Response {
+                id: CONNECTION_ID,
+                answer: Answer::Failed(failure),
+            })?;
         }
         while !connection.writer.is_idle() {
-            std::future::poll_fn(|cx| connection.writer.poll_write(cx, stream.as_mut())).await.map_err(FrameError::Io)?;
+            std::future::poll_fn(|cx| connection.writer.poll_write(cx, stream.as_mut()))
+                .await
+                .map_err(FrameError::Io)?;
         }
         stream.shutdown().await.map_err(FrameError::Io)
     };
@@ -186,8 +191,11 @@ impl<C: Calls> Connection<C> {
                     Poll::Pending => return any,
                     Poll::Ready(Ok(0)) => {
                         let bytes = self.reader.pending_bytes();
-                        self.ending =
-                            Some(if bytes == 0 { Closed::Done } else { Closed::Broken(FrameError::CutShort { bytes }) });
+                        self.ending = Some(if bytes == 0 {
+                            Closed::Done
+                        } else {
+                            Closed::Broken(FrameError::CutShort { bytes })
+                        });
                         return true;
                     }
                     Poll::Ready(Ok(_)) => return true,
@@ -211,8 +219,14 @@ impl<C: Calls> Connection<C> {
 
     fn begin(&mut self, Request { id, call }: Request) {
         match call {
-            Call::Ping => self.answer(Response { id, answer: Answer::Pong }),
-            call => self.begun.push(Begun { id, answer: self.calls.begin(call) }),
+            Call::Ping => self.answer(Response {
+                id,
+                answer: Answer::Pong,
+            }),
+            call => self.begun.push(Begun {
+                id,
+                answer: self.calls.begin(call),
+            }),
         }
     }
 
@@ -223,7 +237,10 @@ impl<C: Calls> Connection<C> {
                 _ => error.kind(),
             };
             let failure = Failure::because(kind, "the answer does not fit into a frame", &error);
-            if let Err(error) = self.writer.push(&Response { id: response.id, answer: Answer::Failed(failure) }) {
+            if let Err(error) = self.writer.push(&Response {
+                id: response.id,
+                answer: Answer::Failed(failure),
+            }) {
                 self.ending = Some(Closed::Broken(error));
             }
         }
@@ -245,7 +262,7 @@ impl<C: Calls> Connection<C> {
             self.stall = Some(stall);
             timer.as_mut().reset(Instant::now() + FRAME_DURATION_MAX);
         }
-        ready!(timer.poll(cx));
+        ready!(timer.as_mut().poll(cx));
         match stall {
             Stall::Answers(_) => Poll::Ready(Closed::Broken(FrameError::NotTaken)),
             Stall::Ending => Poll::Ready(Closed::Broken(FrameError::Unanswered)),
@@ -259,7 +276,9 @@ impl<C: Calls> Connection<C> {
 }
 
 fn next_request(reader: &mut FrameReader) -> Result<Option<Request>, FrameError> {
-    let Some(frame) = reader.next_frame()? else { return Ok(None) };
+    let Some(frame) = reader.next_frame()? else {
+        return Ok(None);
+    };
     let request: Request = decode(frame)?;
     if request.id == CONNECTION_ID {
         return Err(FrameError::ReservedId);

@@ -41,14 +41,28 @@ pub async fn apply(
     let body = whole_body(&headers, body).await?;
     let request = if format == ResourceFormat::Json && is_envelope(&body) {
         if parameters != ApplyParameters::default() {
-            return Err(Failure::invalid("an envelope says everything in its body, and takes no parameters"));
+            return Err(Failure::invalid(
+                "an envelope says everything in its body, and takes no parameters",
+            ));
         }
         serde_json::from_slice(&body)
             .map_err(|error| Failure::because(ErrorKind::Invalid, "the envelope is not valid", &error))?
     } else {
-        let ApplyParameters { namespace, if_revision, dry_run: Flag(dry_run) } = parameters;
-        let documents = vec![Document { format, document: body, default_namespace: namespace }];
-        ApplyDocuments { documents, if_revision, dry_run }
+        let ApplyParameters {
+            namespace,
+            if_revision,
+            dry_run: Flag(dry_run),
+        } = parameters;
+        let documents = vec![Document {
+            format,
+            document: body,
+            default_namespace: namespace,
+        }];
+        ApplyDocuments {
+            documents,
+            if_revision,
+            dry_run,
+        }
     };
     Ok(Json(face.resources.apply(&caller, request).await?))
 }
@@ -105,8 +119,25 @@ pub async fn list(
     Segments(kind): Segments<String>,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Response, Failure> {
-    let ListParameters { group, namespace, selector, limit, continue_token, revision, stale: Flag(stale) } = parameters;
-    let request = ListResources { group, kind, namespace, selector, limit, continue_token, revision, stale };
+    let ListParameters {
+        group,
+        namespace,
+        selector,
+        limit,
+        continue_token,
+        revision,
+        stale: Flag(stale),
+    } = parameters;
+    let request = ListResources {
+        group,
+        kind,
+        namespace,
+        selector,
+        limit,
+        continue_token,
+        revision,
+        stale,
+    };
     let page = face.resources.list(request).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], page).into_response())
 }
@@ -130,16 +161,45 @@ pub async fn get(
     Segments((kind, name)): Segments<(String, String)>,
     Parameters(parameters): Parameters<GetParameters>,
 ) -> Result<Response, Failure> {
-    let GetParameters { group, namespace, revision, stale: Flag(stale), format } = parameters;
-    let target = Target { group, kind, namespace, name };
+    let GetParameters {
+        group,
+        namespace,
+        revision,
+        stale: Flag(stale),
+        format,
+    } = parameters;
+    let target = Target {
+        group,
+        kind,
+        namespace,
+        name,
+    };
     let format = Some(format.unwrap_or(ResourceFormat::Json));
-    let got = face.resources.get(GetResource { target, revision, stale, format }).await?;
-    let GotResource { format, document, create_revision, revision, version } = got;
-    Ok(document_response(format, document, [
-        (REVISION_HEADER, revision),
-        (CREATE_REVISION_HEADER, create_revision),
-        (VERSION_HEADER, version),
-    ]))
+    let got = face
+        .resources
+        .get(GetResource {
+            target,
+            revision,
+            stale,
+            format,
+        })
+        .await?;
+    let GotResource {
+        format,
+        document,
+        create_revision,
+        revision,
+        version,
+    } = got;
+    Ok(document_response(
+        format,
+        document,
+        [
+            (REVISION_HEADER, revision),
+            (CREATE_REVISION_HEADER, create_revision),
+            (VERSION_HEADER, version),
+        ],
+    ))
 }
 
 fn document_response(format: ResourceFormat, document: Bytes, numbers: [(&'static str, u64); 3]) -> Response {
@@ -165,7 +225,20 @@ pub async fn delete(
     Segments((kind, name)): Segments<(String, String)>,
     Parameters(parameters): Parameters<DeleteParameters>,
 ) -> Result<Json<DeletedResource>, Failure> {
-    let DeleteParameters { group, namespace, if_revision } = parameters;
-    let target = Target { group, kind, namespace, name };
-    Ok(Json(face.resources.delete(&caller, DeleteResource { target, if_revision }).await?))
+    let DeleteParameters {
+        group,
+        namespace,
+        if_revision,
+    } = parameters;
+    let target = Target {
+        group,
+        kind,
+        namespace,
+        name,
+    };
+    Ok(Json(
+        face.resources
+            .delete(&caller, DeleteResource { target, if_revision })
+            .await?,
+    ))
 }

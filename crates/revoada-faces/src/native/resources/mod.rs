@@ -49,9 +49,16 @@ impl Resources {
     /// Applies every resource of every document, in order. All are parsed before the first is applied.
     pub async fn apply(&self, caller: &Caller, request: ApplyDocuments) -> Result<AppliedDocuments, Failure> {
         caller.must_operate("apply")?;
-        let ApplyDocuments { documents, if_revision, dry_run } = request;
+        let ApplyDocuments {
+            documents,
+            if_revision,
+            dry_run,
+        } = request;
         if documents.len() > APPLY_DOCUMENTS_MAX {
-            let message = format!("{} documents at once; at most {APPLY_DOCUMENTS_MAX} are taken", documents.len());
+            let message = format!(
+                "{} documents at once; at most {APPLY_DOCUMENTS_MAX} are taken",
+                documents.len()
+            );
             return Err(Failure::new(ErrorKind::Exhausted, message));
         }
         let bytes: usize = documents.iter().map(|document| document.document.len()).sum();
@@ -60,17 +67,42 @@ impl Resources {
         } else {
             parse_all(&documents)?
         };
-        let applied = self.backend.apply(ApplyRequest { resources, if_revision, dry_run }).await?;
-        Ok(AppliedDocuments { results: applied.iter().map(AppliedResource::from).collect() })
+        let applied = self
+            .backend
+            .apply(ApplyRequest {
+                resources,
+                if_revision,
+                dry_run,
+            })
+            .await?;
+        Ok(AppliedDocuments {
+            results: applied.iter().map(AppliedResource::from).collect(),
+        })
     }
 
     /// Reads one resource, in the format that is asked for.
     pub async fn get(&self, request: GetResource) -> Result<GotResource, Failure> {
-        let GetResource { target, revision, stale, format } = request;
+        let GetResource {
+            target,
+            revision,
+            stale,
+            format,
+        } = request;
         let got = self.find(target, ReadOptions { revision, stale }).await?;
-        let Got { resource, create_revision, revision, version } = got;
+        let Got {
+            resource,
+            create_revision,
+            revision,
+            version,
+        } = got;
         let format = format.unwrap_or(resource.format);
-        Ok(GotResource { format, document: render(&resource, format)?, create_revision, revision, version })
+        Ok(GotResource {
+            format,
+            document: render(&resource, format)?,
+            create_revision,
+            revision,
+            version,
+        })
     }
 
     /// Deletes one resource.
@@ -82,18 +114,40 @@ impl Resources {
             None => self.find(target, ReadOptions::LINEARIZABLE).await?.resource.reference,
         };
         let deleted = self.backend.delete(&reference, if_revision).await?;
-        Ok(DeletedResource { revision: deleted.revision })
+        Ok(DeletedResource {
+            revision: deleted.revision,
+        })
     }
 
     /// Reads one page of resources: the JSON text of a [`ListedResources`].
     pub async fn list(&self, request: ListResources) -> Result<Bytes, Failure> {
-        let ListResources { group, kind, namespace, selector, limit, continue_token, revision, stale } = request;
+        let ListResources {
+            group,
+            kind,
+            namespace,
+            selector,
+            limit,
+            continue_token,
+            revision,
+            stale,
+        } = request;
         let selector = parse_selector(selector.as_deref())?;
-        let kind = KindFilter { group, kind: Some(kind) };
+        let kind = KindFilter {
+            group,
+            kind: Some(kind),
+        };
         let read = ReadOptions { revision, stale };
         let listing = self
             .backend
-            .list(ListRequest { kind, namespace, name: None, selector, limit, continue_token, read })
+            .list(ListRequest {
+                kind,
+                namespace,
+                name: None,
+                selector,
+                limit,
+                continue_token,
+                read,
+            })
             .await?;
         if listing.items.len() > WRITTEN_INLINE_ITEMS_MAX {
             blocking(move || page(&listing)).await?
@@ -104,10 +158,29 @@ impl Resources {
 
     /// Opens a watch.
     pub async fn watch(&self, request: WatchResources) -> Result<WatchStream, Failure> {
-        let WatchResources { group, kind, namespace, name, selector, from } = request;
+        let WatchResources {
+            group,
+            kind,
+            namespace,
+            name,
+            selector,
+            from,
+        } = request;
         let selector = parse_selector(selector.as_deref())?;
-        let kind = KindFilter { group, kind: Some(kind) };
-        Ok(self.backend.watch(WatchRequest { kind, namespace, name, selector, after: from }).await?)
+        let kind = KindFilter {
+            group,
+            kind: Some(kind),
+        };
+        Ok(self
+            .backend
+            .watch(WatchRequest {
+                kind,
+                namespace,
+                name,
+                selector,
+                after: from,
+            })
+            .await?)
     }
 
     /// The one resource that `target` names. Without a group it is the core group's, or else the only one of that kind
@@ -142,14 +215,28 @@ impl Resources {
 
 /// The address that a target states, with the core group where it states none.
 fn exact(target: Target) -> ResourceRef {
-    let Target { group, kind, namespace, name } = target;
-    ResourceRef { group: group.unwrap_or_default(), kind, namespace, name }
+    let Target {
+        group,
+        kind,
+        namespace,
+        name,
+    } = target;
+    ResourceRef {
+        group: group.unwrap_or_default(),
+        kind,
+        namespace,
+        name,
+    }
 }
 
 fn parse_all(documents: &[Document]) -> Result<Vec<Resource>, Failure> {
     let mut resources = Vec::with_capacity(documents.len());
     for (index, document) in documents.iter().enumerate() {
-        let source = if documents.len() == 1 { "the body".to_owned() } else { format!("documents[{index}]") };
+        let source = if documents.len() == 1 {
+            "the body".to_owned()
+        } else {
+            format!("documents[{index}]")
+        };
         resources.append(&mut parse(document, &source)?);
         if resources.len() > APPLY_DOCUMENTS_MAX {
             let message = format!("more than {APPLY_DOCUMENTS_MAX} resources at once; send them in parts");
@@ -173,7 +260,11 @@ fn page(listing: &Listing) -> Result<Bytes, Failure> {
 
 /// Runs `work` on a thread for blocking work.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::because(ErrorKind::Unavailable, "nothing was done: the work was abandoned", &error))
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Failure::because(
+            ErrorKind::Unavailable,
+            "nothing was done: the work was abandoned",
+            &error,
+        )
+    })
 }
