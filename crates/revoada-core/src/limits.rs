@@ -32,3 +32,9 @@ pub const FRAME_ANSWERS_BYTES_MAX: usize = 1024 * 1024;
 pub const FRAME_DURATION_MAX: Duration = Duration::from_secs(30);
 /// The most framed connections of one node.
 pub const FRAME_CONNECTIONS_MAX: usize = 1024;
+/// How many bytes of content the aliases of one YAML document may stand for, and its anchors may keep.
+pub const ALIAS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+/// The most significant digits of one number in a document.
+pub const NUMBER_DIGITS_MAX: usize = 1024;
+/// The largest power of ten, positive or negative, that one number in a document is scaled by.
+pub const NUMBER_EXPONENT_MAX: i64 = 1_000_000_000;
