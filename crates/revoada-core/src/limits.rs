@@ -32,6 +32,31 @@ pub const FRAME_ANSWERS_BYTES_MAX: usize = 1024 * 1024;
 pub const FRAME_DURATION_MAX: Duration = Duration::from_secs(30);
 /// The most framed connections of one node.
 pub const FRAME_CONNECTIONS_MAX: usize = 1024;
+/// The longest key of the keyspace, in bytes; etcd's faces bound it further by the size of a request.
+pub const KEY_BYTES_MAX: usize = 65_536;
+/// The longest value of the keyspace, in bytes: a document, its parsed form and what both are wrapped in.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How many compares and operations one transaction has at most, nested ones included.
+/// (etcd's default is 128 for each list; its face may refuse earlier.)
+pub const TXN_OPS_MAX: usize = 1_024;
+/// How deep transactions nest, the outermost included.
+pub const TXN_DEPTH_MAX: usize = 8;
+/// How many leases there are at most.
+pub const LEASES_MAX: usize = 1_000_000;
+/// The longest time of a lease, in milliseconds (etcd: 9,000,000,000 seconds).
+pub const LEASE_TTL_MS_MAX: u64 = 9_000_000_000_000;
+/// How many events one call looks at for one watcher, whether or not they are in its range.
+pub const EVENTS_EXAMINED_MAX: usize = 65_536;
+/// The highest revision that a restore may start from; what is left above it cannot be used up, and every revision
+/// stays a positive signed 64-bit number, which is what the foreign protocols have.
+pub const RESTORE_REVISION_MAX: u64 = 1 << 62;
+/// The longest text in the header of a snapshot (the declaration), in bytes.
+pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
+/// The largest named section of a snapshot, in bytes.
+pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The largest piece of a section, in bytes: what is allocated before it is there.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;
+
 /// How many bytes of content the aliases of one YAML document may stand for, and its anchors may keep.
 pub const ALIAS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 /// The most significant digits of one number in a document.

@@ -6,9 +6,8 @@
 
 use std::io;
 
-use crate::selector::Selector;
 use async_trait::async_trait;
-use revoada_core::resource::{Resource, ResourceRef};
+use revoada_core::resource::{LabelSelector, Resource, ResourceRef};
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
@@ -65,7 +64,8 @@ pub enum Action {
     Created,
     /// Its content is another now.
     Updated,
-    /// Its content was the same already, in whatever format; the stored document stays as it was.
+    /// Its content was the same already, in whatever format; the stored document stays as it was. A document of the
+    /// native format is unchanged only if it is the same byte for byte.
     Unchanged,
 }
 
@@ -184,7 +184,7 @@ pub struct ListRequest {
     /// With which name; none for any. For a kind whose group is not known: a get is cheaper where it is.
     pub name: Option<String>,
     /// With which labels; none for any.
-    pub selector: Option<Selector>,
+    pub selector: Option<LabelSelector>,
     /// At most so many items in this page; none, and anything above [`LIST_PAGE_ITEMS_MAX`], means that maximum.
     /// A page with a selector may be shorter, and is never empty before the last.
     ///
@@ -295,8 +295,7 @@ pub trait StoreBackend: Send + Sync {
     /// Creates or updates resources, each in its own transaction, in order, stopping at the first that fails; if any
     /// was applied before it, the error is `PartlyApplied`.
     ///
-    /// A resource whose content is the same as what is stored, in whatever format, is unchanged: it takes no revision
-    /// and the stored document stays.
+    /// A resource that is [`Action::Unchanged`] takes no revision.
     ///
     /// Errors: `AlreadyExists` (`if_revision` 0), `Conflict`, `Invalid`, `Exhausted`, `OutcomeUnknown`.
     async fn apply(&self, request: ApplyRequest) -> Result<Vec<Applied>, StoreError>;

@@ -1,23 +1,30 @@
 //! Where resources rest, and the ports through which everything else reaches them.
 //!
-//! - [`StoreBackend`]: the verbs on resources that every backend has.
-//! - `Keyspace`: what faces need beyond them, where a backend is a keyspace: transactions, ranges, watches, leases.
+//! - [`StoreBackend`]: the verbs on resources that every backend has, with its [`Capabilities`].
+//! - [`Keyspace`]: what faces need beyond them, where a backend is a keyspace: transactions, reads at a revision,
+//!   watches of keys, leases. [`KeyspaceBackend`] makes a backend of any keyspace.
 //! - [`ClusterAdmin`]: members, roles, the chain.
 //!
-//! Nothing here knows Raft, HTTP or D-Bus.
+//! [`MemoryBackend`] and [`FolderBackend`] are here; [`audit`] wraps any backend; [`conformance`] is what each of
+//! them has to pass. Nothing here knows Raft, HTTP or D-Bus.
 
 pub mod admin;
 pub mod audit;
 mod backend;
 mod capability;
 mod error;
+mod keyspace;
+mod keyspace_backend;
 pub mod limits;
-mod selector;
+mod local;
+mod memory;
 mod watch;
 
 pub use admin::ClusterAdmin;
 pub use backend::*;
 pub use capability::{Capabilities, Capability};
 pub use error::*;
-pub use selector::Selector;
+pub use keyspace::{Consistency, KeyEventStream, KeyEvents, Keyspace, KeyspaceError, watch_keys};
+pub use keyspace_backend::{KeyspaceBackend, SnapshotSection, WholeSnapshot, read_snapshot, write_snapshot};
+pub use memory::{MemoryBackend, MemoryKeyspace, stamp};
 pub use watch::{WatchEvent, WatchRequest, WatchStream};

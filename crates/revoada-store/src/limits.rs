@@ -18,3 +18,19 @@ pub const AUDIT_REFERENCE_CHARS_MAX: usize = 1_024;
 pub const AUDIT_QUEUE_LINES_MAX: usize = 4_096;
 /// How many waiting verbs are made durable by one sync.
 pub const AUDIT_GROUP_LINES_MAX: usize = 1_024;
+
+/// How many events one pull of a watcher holds, unless a single transaction has more.
+pub const WATCH_EVENTS_MAX: usize = 256;
+/// After how many revisions without an event of its own a watcher is given a bookmark, so that it can resume where
+/// the history still reaches.
+pub const WATCH_BOOKMARK_REVISIONS: u64 = 1_000;
+/// How many events the history of a backend in one process keeps.
+pub const HISTORY_EVENTS_MAX: usize = 100_000;
+/// How many bytes the history of a backend in one process keeps.
+pub const HISTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How many leases are ended by one operation.
+pub const LEASES_EXPIRED_MAX: usize = 1_000;
+/// How many entries are read at once where a reader goes through all of them, before others get a turn.
+pub const SCAN_ENTRIES_MAX: usize = 512;
+/// How many resources one apply takes.
+pub const APPLY_RESOURCES_MAX: usize = 10_000;

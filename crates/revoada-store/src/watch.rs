@@ -6,9 +6,8 @@
 
 use std::pin::Pin;
 
-use crate::selector::Selector;
 use futures::Stream;
-use revoada_core::resource::ResourceRef;
+use revoada_core::resource::{LabelSelector, ResourceRef};
 
 use crate::backend::{Got, KindFilter};
 use crate::error::StoreError;
@@ -24,7 +23,7 @@ pub struct WatchRequest {
     pub name: Option<String>,
     /// With which labels; none for any. A resource that changes into the selection is added, and one that changes out
     /// of it deleted.
-    pub selector: Option<Selector>,
+    pub selector: Option<LabelSelector>,
     /// Resume after this revision: exactly the events of later ones. Without it the present resources come first, as
     /// added, then a bookmark.
     pub after: Option<u64>,
