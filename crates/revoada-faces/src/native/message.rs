@@ -23,8 +23,8 @@ pub const FRAMES_PROTOCOL: &str = "revoada-frames/1";
 /// Text in one format, with the resources that are to be applied: one, or several in a format that can hold several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// The format that it is in.
-    pub format: ResourceFormat,
+    /// The format that it is in; none to have it recognized from the bytes.
+    pub format: Option<ResourceFormat>,
     /// The document, as it is.
     pub document: Bytes,
     /// The namespace of resources in it that name none.
@@ -318,7 +318,8 @@ fn is_false(value: &bool) -> bool {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TextDocument<Text> {
-    format: ResourceFormat,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    format: Option<ResourceFormat>,
     document: Text,
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     default_namespace: Option<String>,
@@ -341,10 +342,12 @@ impl Serialize for Document {
             .serialize(serializer);
         }
         let document = match format {
-            ResourceFormat::Native => BASE64.encode(document),
-            ResourceFormat::Yaml | ResourceFormat::Json | ResourceFormat::Hcl => std::str::from_utf8(document)
-                .map_err(|_| serde::ser::Error::custom("the document is not UTF-8"))?
-                .to_owned(),
+            Some(ResourceFormat::Native) => BASE64.encode(document),
+            Some(ResourceFormat::Yaml | ResourceFormat::Json | ResourceFormat::Hcl) | None => {
+                std::str::from_utf8(document)
+                    .map_err(|_| serde::ser::Error::custom("the document is not UTF-8"))?
+                    .to_owned()
+            }
         };
         TextDocument {
             format,
@@ -375,11 +378,11 @@ impl<'de> Deserialize<'de> for Document {
             default_namespace,
         } = TextDocument::<String>::deserialize(deserializer)?;
         let document = match format {
-            ResourceFormat::Native => BASE64
+            Some(ResourceFormat::Native) => BASE64
                 .decode(document)
                 .map_err(|error| de::Error::custom(format_args!("a native document is base64 in JSON: {error}")))?
                 .into(),
-            ResourceFormat::Yaml | ResourceFormat::Json | ResourceFormat::Hcl => document.into(),
+            Some(ResourceFormat::Yaml | ResourceFormat::Json | ResourceFormat::Hcl) | None => document.into(),
         };
         Ok(Self {
             format,

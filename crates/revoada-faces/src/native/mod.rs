@@ -47,7 +47,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use access::{Caller, May};
 pub use failure::{Failure, FailureBody, status};
-pub use looking::boot_failed;
+pub use looking::{Members, boot_failed};
 pub use resources::Resources;
 
 /// What the native face is built from. Cloning it is cheap, and all clones share their limits.

@@ -18,9 +18,6 @@ use super::http::{Client, Outgoing, whole};
 use super::path::PathBuilder;
 use super::watch::Watch;
 
-/// What is asked for a node's role.
-pub use Wish as RoleWish;
-
 impl Client {
     /// What the cluster looks like from this node; needs no quorum.
     pub async fn status(&self) -> Result<ClusterStatus, ClientError> {
@@ -86,12 +83,17 @@ impl Client {
 
     /// Reads one resource, in JSON where no format is asked for.
     pub async fn get(&self, request: &GetResource) -> Result<GotResource, ClientError> {
-        let GetResource { target, revision, stale, format } = request;
+        let GetResource {
+            target,
+            revision,
+            stale,
+            format,
+        } = request;
         let format = format.unwrap_or(ResourceFormat::Json);
         let path = target_path(target)
             .parameter("revision", *revision)
             .flag("stale", *stale)
-            .parameter("format", Some(format_name(format)));
+            .parameter("format", Some(format));
         let (headers, document) = self.bytes(self.read(path.build())).await?;
         Ok(GotResource {
             format,
@@ -110,7 +112,16 @@ impl Client {
 
     /// Reads one page of resources.
     pub async fn list(&self, request: &ListResources) -> Result<ListedResources, ClientError> {
-        let ListResources { group, kind, namespace, selector, limit, continue_token, revision, stale } = request;
+        let ListResources {
+            group,
+            kind,
+            namespace,
+            selector,
+            limit,
+            continue_token,
+            revision,
+            stale,
+        } = request;
         let path = PathBuilder::new("/v1/resources")
             .segment(kind)
             .parameter("group", group.as_ref())
@@ -127,7 +138,10 @@ impl Client {
     pub async fn list_all(&self, request: &ListResources) -> Result<ListedResources, ClientError> {
         let mut listed = self.list(request).await?;
         while let Some(continue_token) = listed.continue_token.take() {
-            let next = ListResources { continue_token: Some(continue_token), ..request.clone() };
+            let next = ListResources {
+                continue_token: Some(continue_token),
+                ..request.clone()
+            };
             let page = self.list(&next).await?;
             listed.items.extend(page.items);
             listed.continue_token = page.continue_token;
@@ -138,7 +152,14 @@ impl Client {
 
     /// Opens a watch.
     pub async fn watch(&self, request: &WatchResources) -> Result<Watch, ClientError> {
-        let WatchResources { group, kind, namespace, name, selector, from } = request;
+        let WatchResources {
+            group,
+            kind,
+            namespace,
+            name,
+            selector,
+            from,
+        } = request;
         let path = PathBuilder::new("/v1/watch")
             .segment(kind)
             .parameter("group", group.as_ref())
@@ -152,7 +173,10 @@ impl Client {
 
     /// Asks for a change of a node's role: answered when it is committed, with `wait` when it is done.
     pub async fn role_wish(&self, node: &str, wish: Wish, wait: bool) -> Result<WishGranted, ClientError> {
-        let path = PathBuilder::new("/v1/nodes").segment(node).segment(wish.name()).flag("wait", wait);
+        let path = PathBuilder::new("/v1/nodes")
+            .segment(node)
+            .segment(wish.name())
+            .flag("wait", wait);
         let mut request = self.change(Method::POST, path.build());
         if wait {
             request.timeout = self.options().long_answer_timeout;
@@ -175,7 +199,9 @@ impl Client {
 
     /// Makes the node the only voter, without a quorum.
     pub async fn recover(&self, reason: &str) -> Result<(), ClientError> {
-        let body = RecoverRequest { reason: reason.to_owned() };
+        let body = RecoverRequest {
+            reason: reason.to_owned(),
+        };
         let Done {} = self.json(self.post_json("/v1/recover".to_owned(), &body)?).await?;
         Ok(())
     }
@@ -198,25 +224,26 @@ impl Client {
     pub(super) fn number(&self, headers: &HeaderMap, name: &str) -> Result<u64, ClientError> {
         let number = headers.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
         number.ok_or_else(|| {
-            let what = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("a body");
+            let what = headers
+                .get(CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or("a body");
             self.bad_answer(false, format!("{what} without the header {name}"))
         })
     }
 }
 
-fn target_path(Target { group, kind, namespace, name }: &Target) -> PathBuilder {
+fn target_path(
+    Target {
+        group,
+        kind,
+        namespace,
+        name,
+    }: &Target,
+) -> PathBuilder {
     PathBuilder::new("/v1/resources")
         .segment(kind)
         .segment(name)
         .parameter("group", group.as_ref())
         .parameter("namespace", (!namespace.is_empty()).then_some(namespace))
-}
-
-const fn format_name(format: ResourceFormat) -> &'static str {
-    match format {
-        ResourceFormat::Native => "native",
-        ResourceFormat::Yaml => "yaml",
-        ResourceFormat::Json => "json",
-        ResourceFormat::Hcl => "hcl",
-    }
 }

@@ -76,12 +76,21 @@ impl Endpoint {
         if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(not_a_url());
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         if host.is_empty() {
             return Err(not_a_url());
         }
         let port = authority.port_u16().unwrap_or(PORT_DEFAULT);
-        Ok(Self::Https { host, port, token: token.into(), ca_file: ca_file.into() })
+        Ok(Self::Https {
+            host,
+            port,
+            token: token.into(),
+            ca_file: ca_file.into(),
+        })
     }
 
     /// The socket's path, if it is one.
@@ -145,7 +154,11 @@ mod tests {
         ];
         for (url, expected) in cases {
             let endpoint = Endpoint::https(url, "secret", "ca.pem");
-            assert_eq!(endpoint.as_ref().ok().map(ToString::to_string).as_deref(), expected, "{url}");
+            assert_eq!(
+                endpoint.as_ref().ok().map(ToString::to_string).as_deref(),
+                expected,
+                "{url}"
+            );
         }
     }
 

@@ -106,7 +106,11 @@ impl ClientError {
             Self::NoAnswer { mutation, .. }
             | Self::NoAnswerInTime { mutation, .. }
             | Self::BadAnswer { mutation, .. } => {
-                if *mutation { ErrorKind::OutcomeUnknown } else { ErrorKind::Unavailable }
+                if *mutation {
+                    ErrorKind::OutcomeUnknown
+                } else {
+                    ErrorKind::Unavailable
+                }
             }
             Self::Refused(failure) => failure.kind,
         }
@@ -117,14 +121,23 @@ impl ClientError {
         if let Self::Refused(failure) = self {
             return failure.causes.clone();
         }
-        std::iter::successors(self.source(), |cause| cause.source()).map(ToString::to_string).collect()
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
     }
 
     /// The same as it travels: for commands that print errors as JSON.
     pub fn to_failure(&self) -> Failure {
         match self {
             Self::Refused(failure) => failure.clone(),
-            other => Failure { causes: other.causes(), ..Failure::new(other.kind(), other.to_string()) },
+            other => Failure {
+                causes: other.causes(),
+                ..Failure::new(other.kind(), other.to_string())
+            },
         }
     }
 }

@@ -81,7 +81,11 @@ impl FramedClient {
             endpoint: client.endpoint().to_string(),
             after: options.connect_timeout,
         })??;
-        Ok(Self::over(stream, client.endpoint().to_string(), options.answer_timeout))
+        Ok(Self::over(
+            stream,
+            client.endpoint().to_string(),
+            options.answer_timeout,
+        ))
     }
 
     /// Speaks frames over a stream that is in the framed protocol already. `endpoint` is its name in errors.
@@ -92,7 +96,14 @@ impl FramedClient {
         let shared = Arc::new(Shared::default());
         tokio::spawn(run(stream, Arc::clone(&shared)));
         let places = Arc::new(Semaphore::new(FRAME_REQUESTS_IN_FLIGHT_MAX));
-        Self { handle: Arc::new(Handle { shared, places, endpoint, answer_timeout }) }
+        Self {
+            handle: Arc::new(Handle {
+                shared,
+                places,
+                endpoint,
+                answer_timeout,
+            }),
+        }
     }
 
     /// Whether the connection has ended.
@@ -148,27 +159,52 @@ impl FramedClient {
     ///
     /// Dropping the future, or its time-out, leaves the call where it is: it keeps its place until it is answered.
     pub async fn call(&self, call: Call) -> Result<Answer, ClientError> {
-        let Handle { shared, places, endpoint, answer_timeout } = &*self.handle;
+        let Handle {
+            shared,
+            places,
+            endpoint,
+            answer_timeout,
+        } = &*self.handle;
         let mutation = call.is_mutation();
         let id = shared.ids.next();
         let mut frame = Vec::with_capacity(FRAME_BYTES_USUAL);
         append(&mut frame, &FramedRequest { id, call }).map_err(|error| ClientError::Request(error.into()))?;
         let deadline = Instant::now() + *answer_timeout;
-        let wanted = u32::try_from(1 + frame.len() / BYTES_PER_PLACE).unwrap_or(PLACES).min(PLACES);
+        let wanted = u32::try_from(1 + frame.len() / BYTES_PER_PLACE)
+            .unwrap_or(PLACES)
+            .min(PLACES);
         let place = match tokio::time::timeout_at(deadline, Arc::clone(places).acquire_many_owned(wanted)).await {
             Ok(Ok(place)) => place,
-            Ok(Err(closed)) => return Err(ClientError::NotSent { endpoint: endpoint.clone(), source: closed.into() }),
-            Err(late) => return Err(ClientError::NotSent { endpoint: endpoint.clone(), source: late.into() }),
+            Ok(Err(closed)) => {
+                return Err(ClientError::NotSent {
+                    endpoint: endpoint.clone(),
+                    source: closed.into(),
+                });
+            }
+            Err(late) => {
+                return Err(ClientError::NotSent {
+                    endpoint: endpoint.clone(),
+                    source: late.into(),
+                });
+            }
         };
-        let answer = shared.send(id, &frame, place).map_err(|lost| lost.into_error(endpoint, mutation))?;
+        let answer = shared
+            .send(id, &frame, place)
+            .map_err(|lost| lost.into_error(endpoint, mutation))?;
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(Ok(Answer::Failed(failure)))) => Err(ClientError::Refused(failure)),
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(lost))) => Err(lost.into_error(endpoint, mutation)),
-            Ok(Err(gone)) => Err(ClientError::NoAnswer { endpoint: endpoint.clone(), mutation, source: gone.into() }),
-            Err(_) => {
-                Err(ClientError::NoAnswerInTime { endpoint: endpoint.clone(), mutation, after: *answer_timeout })
-            }
+            Ok(Err(gone)) => Err(ClientError::NoAnswer {
+                endpoint: endpoint.clone(),
+                mutation,
+                source: gone.into(),
+            }),
+            Err(_) => Err(ClientError::NoAnswerInTime {
+                endpoint: endpoint.clone(),
+                mutation,
+                after: *answer_timeout,
+            }),
         }
     }
 
@@ -181,16 +217,24 @@ impl FramedClient {
             Answer::Listed(_) => "an answer to a list",
             Answer::Failed(_) => "a failure",
         };
-        ClientError::BadAnswer { endpoint: self.handle.endpoint.clone(), mutation, what: what.to_owned() }
+        ClientError::BadAnswer {
+            endpoint: self.handle.endpoint.clone(),
+            mutation,
+            what: what.to_owned(),
+        }
     }
 }
 
 /// Asks for the upgrade on a connection of its own.
 async fn upgrade(client: &Client) -> Result<TokioIo<Upgraded>, ClientError> {
-    let refused = |source: Cause| ClientError::Connect { endpoint: client.endpoint().to_string(), source };
+    let refused = |source: Cause| ClientError::Connect {
+        endpoint: client.endpoint().to_string(),
+        source,
+    };
     let stream = client.transport().connect().await?;
-    let (mut sender, connection) =
-        http1::handshake::<_, SentBody>(TokioIo::new(stream)).await.map_err(|error| refused(error.into()))?;
+    let (mut sender, connection) = http1::handshake::<_, SentBody>(TokioIo::new(stream))
+        .await
+        .map_err(|error| refused(error.into()))?;
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder()
         .method(Method::GET)
@@ -198,15 +242,27 @@ async fn upgrade(client: &Client) -> Result<TokioIo<Upgraded>, ClientError> {
         .body(empty())
         .map_err(|error| ClientError::Request(error.into()))?;
     client.sign(request.headers_mut())?;
-    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    request.headers_mut().insert(UPGRADE, HeaderValue::from_static(FRAMES_PROTOCOL));
-    let response = sender.send_request(request).await.map_err(|error| refused(error.into()))?;
+    request
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    request
+        .headers_mut()
+        .insert(UPGRADE, HeaderValue::from_static(FRAMES_PROTOCOL));
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| refused(error.into()))?;
     let status = response.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await.map_err(refused)?;
+        let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(refused)?;
         return Err(client.refused(status, &body.to_bytes(), false));
     }
-    let upgraded = hyper::upgrade::on(response).await.map_err(|error| refused(error.into()))?;
+    let upgraded = hyper::upgrade::on(response)
+        .await
+        .map_err(|error| refused(error.into()))?;
     Ok(TokioIo::new(upgraded))
 }
 
@@ -276,9 +332,19 @@ impl Lost {
     fn into_error(self, endpoint: &str, mutation: bool) -> ClientError {
         let endpoint = endpoint.to_owned();
         match self {
-            Self::Farewell(failure) => ClientError::NotSent { endpoint, source: failure.into() },
-            Self::NotSent(source) => ClientError::NotSent { endpoint, source: source.into() },
-            Self::NoAnswer(source) => ClientError::NoAnswer { endpoint, mutation, source: source.into() },
+            Self::Farewell(failure) => ClientError::NotSent {
+                endpoint,
+                source: failure.into(),
+            },
+            Self::NotSent(source) => ClientError::NotSent {
+                endpoint,
+                source: source.into(),
+            },
+            Self::NoAnswer(source) => ClientError::NoAnswer {
+                endpoint,
+                mutation,
+                source: source.into(),
+            },
         }
     }
 }
@@ -313,7 +379,14 @@ impl Shared {
         state.gathered.extend_from_slice(frame);
         state.gathered_end += frame.len() as u64;
         let frame_end = state.gathered_end;
-        state.waiting.insert(id, Waiting { frame_end, answer, _place: place });
+        state.waiting.insert(
+            id,
+            Waiting {
+                frame_end,
+                answer,
+                _place: place,
+            },
+        );
         state.wake();
         Ok(answered)
     }
@@ -350,8 +423,12 @@ impl Shared {
 /// The task of a connection.
 async fn run<S: AsyncRead + AsyncWrite>(stream: S, shared: Arc<Shared>) {
     let mut stream = pin!(stream);
-    let mut connection =
-        Connection { reader: FrameReader::default(), writer: FrameWriter::default(), responses: Vec::new(), written: 0 };
+    let mut connection = Connection {
+        reader: FrameReader::default(),
+        writer: FrameWriter::default(),
+        responses: Vec::new(),
+        written: 0,
+    };
     let ended = poll_fn(|cx| connection.poll(cx, stream.as_mut(), &shared)).await;
     shared.end(ended, connection.written);
     if let Err(error) = stream.shutdown().await {
@@ -426,7 +503,10 @@ impl Connection {
     fn take_responses(&mut self) -> Result<Option<Failure>, FrameError> {
         while let Some(frame) = self.reader.next_frame()? {
             match decode::<Response>(frame)? {
-                Response { id: CONNECTION_ID, answer: Answer::Failed(failure) } => return Ok(Some(failure)),
+                Response {
+                    id: CONNECTION_ID,
+                    answer: Answer::Failed(failure),
+                } => return Ok(Some(failure)),
                 response => self.responses.push(response),
             }
         }

@@ -87,7 +87,13 @@ impl Client {
     /// A client of the node at `endpoint`. Connects to nothing yet; only the authorities of an https endpoint are read.
     pub fn new(endpoint: Endpoint, options: ClientOptions) -> Result<Self, ClientError> {
         let transport = Transport::new(endpoint, options.connect_timeout)?;
-        Ok(Self { shared: Arc::new(Shared { transport, options, idle: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                transport,
+                options,
+                idle: Mutex::default(),
+            }),
+        })
     }
 
     /// Where it calls.
@@ -118,7 +124,11 @@ impl Client {
 
     /// A request without a body that changes something.
     pub(super) fn change(&self, method: Method, path: impl Into<String>) -> Outgoing {
-        Outgoing { method, mutation: true, ..self.read(path) }
+        Outgoing {
+            method,
+            mutation: true,
+            ..self.read(path)
+        }
     }
 
     /// Sends a request and reads its whole answer as JSON.
@@ -133,7 +143,11 @@ impl Client {
         let (mutation, timeout) = (request.mutation, request.timeout);
         let answered = self.send(request).await?;
         let (status, headers, bytes) = self.whole(answered, mutation, timeout).await?;
-        if status.is_success() { Ok((headers, bytes)) } else { Err(self.refused(status, &bytes, mutation)) }
+        if status.is_success() {
+            Ok((headers, bytes))
+        } else {
+            Err(self.refused(status, &bytes, mutation))
+        }
     }
 
     /// Sends a request and returns the head of its answer, if it is no error.
@@ -149,7 +163,14 @@ impl Client {
 
     /// Sends a request and waits for the head of the answer, whatever its status.
     pub(super) async fn send(&self, request: Outgoing) -> Result<Answered, ClientError> {
-        let Outgoing { method, path, content_type, body, mutation, timeout } = request;
+        let Outgoing {
+            method,
+            path,
+            content_type,
+            body,
+            mutation,
+            timeout,
+        } = request;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -157,7 +178,9 @@ impl Client {
             .map_err(|error| ClientError::Request(error.into()))?;
         self.sign(request.headers_mut())?;
         if let Some(content_type) = content_type {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         loop {
             let (mut connection, kept) = match self.idle().await {
@@ -166,7 +189,13 @@ impl Client {
             };
             let deadline = Instant::now() + timeout;
             let mut failed = match tokio::time::timeout_at(deadline, connection.try_send_request(request)).await {
-                Ok(Ok(response)) => return Ok(Answered { response, connection, deadline }),
+                Ok(Ok(response)) => {
+                    return Ok(Answered {
+                        response,
+                        connection,
+                        deadline,
+                    });
+                }
                 Ok(Err(failed)) => failed,
                 Err(_) => return Err(self.too_late(mutation, timeout)),
             };
@@ -185,7 +214,11 @@ impl Client {
         mutation: bool,
         timeout: Duration,
     ) -> Result<(StatusCode, HeaderMap, Bytes), ClientError> {
-        let Answered { response, connection, deadline } = answered;
+        let Answered {
+            response,
+            connection,
+            deadline,
+        } = answered;
         let (head, body) = response.into_parts();
         match tokio::time::timeout_at(deadline, Limited::new(body, ANSWER_BYTES_MAX).collect()).await {
             Ok(Ok(body)) => {
@@ -222,26 +255,45 @@ impl Client {
     }
 
     pub(super) fn bad_answer(&self, mutation: bool, what: String) -> ClientError {
-        ClientError::BadAnswer { endpoint: self.endpoint().to_string(), mutation, what }
+        ClientError::BadAnswer {
+            endpoint: self.endpoint().to_string(),
+            mutation,
+            what,
+        }
     }
 
     pub(super) fn no_answer(&self, mutation: bool, source: impl Into<Cause>) -> ClientError {
-        ClientError::NoAnswer { endpoint: self.endpoint().to_string(), mutation, source: source.into() }
+        ClientError::NoAnswer {
+            endpoint: self.endpoint().to_string(),
+            mutation,
+            source: source.into(),
+        }
     }
 
     fn not_sent(&self, source: impl Into<Cause>) -> ClientError {
-        ClientError::NotSent { endpoint: self.endpoint().to_string(), source: source.into() }
+        ClientError::NotSent {
+            endpoint: self.endpoint().to_string(),
+            source: source.into(),
+        }
     }
 
     fn too_late(&self, mutation: bool, after: Duration) -> ClientError {
-        ClientError::NoAnswerInTime { endpoint: self.endpoint().to_string(), mutation, after }
+        ClientError::NoAnswerInTime {
+            endpoint: self.endpoint().to_string(),
+            mutation,
+            after,
+        }
     }
 
     async fn connect(&self) -> Result<SendRequest<SentBody>, ClientError> {
         let stream = self.transport().connect().await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| ClientError::Connect { endpoint: self.endpoint().to_string(), source: error.into() })?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| ClientError::Connect {
+                    endpoint: self.endpoint().to_string(),
+                    source: error.into(),
+                })?;
         tokio::spawn(async move {
             // Whoever waits for an answer gets the error too; this only says when it was idle.
             if let Err(error) = connection.await {

@@ -17,7 +17,6 @@ mod snapshot;
 mod transport;
 mod watch;
 
-pub use calls::RoleWish;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Cause, ClientError};
 pub use framed::FramedClient;

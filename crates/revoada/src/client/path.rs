@@ -12,7 +12,10 @@ pub struct PathBuilder {
 impl PathBuilder {
     /// Begins with a path that needs no escaping.
     pub fn new(route: &str) -> Self {
-        Self { text: route.to_owned(), separator: '?' }
+        Self {
+            text: route.to_owned(),
+            separator: '?',
+        }
     }
 
     /// Adds one segment.

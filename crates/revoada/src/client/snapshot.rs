@@ -53,15 +53,28 @@ impl Client {
     /// Begins to download a snapshot of everything.
     pub async fn snapshot(&self) -> Result<SnapshotDownload, ClientError> {
         let timeout = self.options().long_answer_timeout;
-        let response = self.streamed(Outgoing { timeout, ..self.read("/v1/snapshot") }).await?;
+        let response = self
+            .streamed(Outgoing {
+                timeout,
+                ..self.read("/v1/snapshot")
+            })
+            .await?;
         let revision = self.number(response.headers(), REVISION_HEADER)?;
         let bytes = self.number(response.headers(), CONTENT_LENGTH.as_str())?;
-        Ok(SnapshotDownload { client: self.clone(), body: response.into_body(), revision, bytes })
+        Ok(SnapshotDownload {
+            client: self.clone(),
+            body: response.into_body(),
+            revision,
+            bytes,
+        })
     }
 
     /// Restores the snapshot in `file`, from its beginning to its end.
     pub async fn restore_file(&self, file: File) -> Result<RestoredSnapshot, ClientError> {
-        let bytes = file.metadata().map_err(|error| ClientError::Request(error.into()))?.len();
+        let bytes = file
+            .metadata()
+            .map_err(|error| ClientError::Request(error.into()))?
+            .len();
         self.restore(stream::try_unfold(file, next_chunk), bytes).await
     }
 
@@ -72,7 +85,11 @@ impl Client {
         bytes: u64,
     ) -> Result<RestoredSnapshot, ClientError> {
         let all_sent = Arc::new(AtomicBool::new(bytes == 0));
-        let upload = Upload { chunks: chunks.boxed(), left: bytes, all_sent: Arc::clone(&all_sent) };
+        let upload = Upload {
+            chunks: chunks.boxed(),
+            left: bytes,
+            all_sent: Arc::clone(&all_sent),
+        };
         let request = Outgoing {
             body: upload.boxed_unsync(),
             content_type: Some("application/octet-stream"),

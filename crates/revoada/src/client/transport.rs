@@ -31,11 +31,16 @@ impl Transport {
     pub fn new(endpoint: Endpoint, connect_timeout: Duration) -> Result<Self, ClientError> {
         let tls = match &endpoint {
             Endpoint::Socket(_) => None,
-            Endpoint::Https { ca_file, .. } => Some(connector(ca_file).map_err(|source| {
-                ClientError::Authorities { file: ca_file.display().to_string(), source }
+            Endpoint::Https { ca_file, .. } => Some(connector(ca_file).map_err(|source| ClientError::Authorities {
+                file: ca_file.display().to_string(),
+                source,
             })?),
         };
-        Ok(Self { endpoint: Arc::new(endpoint), tls, connect_timeout })
+        Ok(Self {
+            endpoint: Arc::new(endpoint),
+            tls,
+            connect_timeout,
+        })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -46,7 +51,10 @@ impl Transport {
     pub async fn connect(&self) -> Result<Stream, ClientError> {
         match tokio::time::timeout(self.connect_timeout, self.try_connect()).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(source)) => Err(ClientError::Connect { endpoint: self.endpoint.to_string(), source: source.into() }),
+            Ok(Err(source)) => Err(ClientError::Connect {
+                endpoint: self.endpoint.to_string(),
+                source: source.into(),
+            }),
             Err(_) => Err(ClientError::ConnectTimedOut {
                 endpoint: self.endpoint.to_string(),
                 after: self.connect_timeout,

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures::Stream;
 use hyper::body::{Body as _, Incoming};
 use revoada_core::limits::HTTP_BODY_BYTES_MAX;
@@ -26,7 +26,12 @@ pub struct Watch {
 
 impl Watch {
     pub(super) fn new(client: Client, body: Incoming) -> Self {
-        Self { client, body: Some(body), read: BytesMut::new(), searched: 0 }
+        Self {
+            client,
+            body: Some(body),
+            read: BytesMut::new(),
+            searched: 0,
+        }
     }
 
     fn take_line(&mut self) -> Option<BytesMut> {
@@ -39,6 +44,15 @@ impl Watch {
         self.read.advance(1);
         self.searched = 0;
         Some(line)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Bytes>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        // Trailers, which have no data, are passed over.
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default())))
     }
 
     fn parse(&mut self, line: &[u8]) -> Result<WatchLine, ClientError> {
@@ -60,33 +74,32 @@ impl Stream for Watch {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        loop {
-            let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        while this.body.is_some() {
             let error = if let Some(line) = this.take_line() {
                 match this.parse(&line) {
                     Ok(line) => return Poll::Ready(Some(Ok(line))),
                     Err(error) => error,
                 }
             } else if this.read.len() > HTTP_BODY_BYTES_MAX {
-                this.client.bad_answer(false, format!("a line of more than {HTTP_BODY_BYTES_MAX} bytes"))
+                this.client
+                    .bad_answer(false, format!("a line of more than {HTTP_BODY_BYTES_MAX} bytes"))
             } else {
-                match ready!(Pin::new(body).poll_frame(cx)) {
-                    Some(Ok(frame)) => {
-                        if let Ok(chunk) = frame.into_data() {
-                            this.read.extend_from_slice(&chunk);
-                        }
+                match ready!(this.poll_body(cx)) {
+                    Some(Ok(chunk)) => {
+                        this.read.extend_from_slice(&chunk);
                         continue;
                     }
                     Some(Err(error)) => this.client.no_answer(false, error),
-                    None if this.read.is_empty() => {
-                        this.body = None;
-                        return Poll::Ready(None);
-                    }
-                    None => this.client.bad_answer(false, "a watch that ends inside a line".to_owned()),
+                    None if this.read.is_empty() => break,
+                    None => this
+                        .client
+                        .bad_answer(false, "a watch that ends inside a line".to_owned()),
                 }
             };
             this.body = None;
             return Poll::Ready(Some(Err(error)));
         }
+        this.body = None;
+        Poll::Ready(None)
     }
 }

@@ -39,7 +39,7 @@ pub async fn apply(
     caller.must_operate("apply")?;
     let format = body_format(&headers)?;
     let body = whole_body(&headers, body).await?;
-    let request = if format == ResourceFormat::Json && is_envelope(&body) {
+    let request = if matches!(format, Some(ResourceFormat::Json) | None) && is_envelope(&body) {
         if parameters != ApplyParameters::default() {
             return Err(Failure::invalid(
                 "an envelope says everything in its body, and takes no parameters",
@@ -77,12 +77,15 @@ fn is_envelope(body: &[u8]) -> bool {
     serde_json::from_slice(body).is_ok_and(|shape: Shape| shape.kind.is_none() && shape.documents.is_some())
 }
 
-fn body_format(headers: &HeaderMap) -> Result<ResourceFormat, Failure> {
+/// The format that a request says its body is in. What `curl --data-binary` says when it is told nothing else, and what
+/// says nothing, leaves it to the bytes.
+fn body_format(headers: &HeaderMap) -> Result<Option<ResourceFormat>, Failure> {
     match media_type(headers).as_str() {
-        "application/json" => Ok(ResourceFormat::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Ok(ResourceFormat::Yaml),
-        "application/hcl" | "text/hcl" => Ok(ResourceFormat::Hcl),
-        "application/cbor" => Ok(ResourceFormat::Native),
+        "application/json" => Ok(Some(ResourceFormat::Json)),
+        "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Ok(Some(ResourceFormat::Yaml)),
+        "application/hcl" | "text/hcl" => Ok(Some(ResourceFormat::Hcl)),
+        "application/cbor" => Ok(Some(ResourceFormat::Native)),
+        "" | "application/x-www-form-urlencoded" | "application/octet-stream" | "text/plain" => Ok(None),
         other => Err(Failure::invalid(format!(
             "the body is {other:?}; say what it is by the header content-type: application/json, application/yaml, \
              application/hcl or application/cbor"
