@@ -240,7 +240,7 @@ impl Keyspace {
             changes[index].version = current.cloned();
         }
         for change in changes {
-            self.history.record(change, self.compacted);
+            self.history.record(change);
         }
         Ok(())
     }
