@@ -14,7 +14,7 @@ use crate::limits::EVENTS_EXAMINED_MAX;
 
 /// What one event costs besides its key and the value that it ended: its place in the log, the version, and the
 /// allocations behind them. Measured by `examples/keyspace_bench.rs`.
-const EVENT_BYTES: u64 = 192;
+const EVENT_BYTES: u64 = 160;
 
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,10 @@
 //! a second map of the versions that are over, by key. It makes reads of very old revisions cheaper and doubles what
 //! every overwriting put costs; almost all reads are of the newest revision, or of one that is seconds old.
 //!
-//! The map is `imbl::OrdMap`, a B+ tree with 16 entries in a leaf. `rpds::RedBlackTreeMap` has one allocation and one
-//! pointer per entry; `examples/keyspace_bench.rs` has the measurements of both.
+//! The map is `imbl::OrdMap`, a B+ tree with 16 entries in a leaf. Compared with `rpds::RedBlackTreeMapSync` on
+//! 100,000 such keys (one thread of a busy two-core machine, ns per operation): insert 770 against 1530, overwrite
+//! 990 against 1550, overwrite with a clone every 64 writes 2840 against 3090, get 830 against 1700, a walk through
+//! everything 2.9 ms against 11.8 ms; rpds takes 54 bytes an entry, imbl 66.
 
 mod apply;
 mod check;
