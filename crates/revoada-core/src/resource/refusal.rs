@@ -95,9 +95,9 @@ pub enum Refusal {
     /// More than one document where one was expected.
     #[error("there is more than one document in it; give exactly one")]
     SeveralDocuments,
-    /// Larger than [`limits::DOCUMENT_BYTES_MAX`]; refused before it is parsed.
+    /// [`limits::DOCUMENT_BYTES_MAX`] and more; refused before it is parsed.
     #[error(
-        "the document has {bytes} bytes or more, and the limit is {}; split it",
+        "the document has {bytes} bytes or more, and fewer than {} are allowed; split it",
         limits::DOCUMENT_BYTES_MAX
     )]
     TooLarge {

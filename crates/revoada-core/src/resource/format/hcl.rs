@@ -54,7 +54,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<(Value, Range<usize>)>, Fault> {
         if key == BLOCK && reader.peek() == Some(b'"') {
             reader.start = start;
             let resource = reader.labelled()?;
-            if reader.at - start > limits::DOCUMENT_BYTES_MAX {
+            if reader.at - start >= limits::DOCUMENT_BYTES_MAX {
                 return Err(Refusal::TooLarge {
                     bytes: reader.at - start,
                 }
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Fault> {
-        if self.at - self.start > limits::DOCUMENT_BYTES_MAX {
+        if self.at - self.start >= limits::DOCUMENT_BYTES_MAX {
             return Err(Refusal::TooLarge {
                 bytes: self.at - self.start,
             }
