@@ -71,6 +71,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<(Value, Range<usize>)>, Fault> {
     }
     match attributes_at {
         None => Ok(resources),
+        Some(_) if text.len() >= limits::DOCUMENT_BYTES_MAX => Err(Refusal::TooLarge { bytes: text.len() }.into()),
         Some(_) if resources.is_empty() => Ok(vec![(whole(attributes)?, 0..text.len())]),
         Some(at) => {
             Err(syntax("attributes and resource blocks stand in one file; put them into resource blocks").at(at))

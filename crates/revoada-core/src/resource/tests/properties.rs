@@ -275,6 +275,7 @@ proptest! {
     #[test]
     fn hcl_is_written_as_hcl_rs_reads_it(content in resource_content()) {
         // hcl-rs has no numbers beyond 64 bits, so they are compared as strings.
+        prop_assume!(!content.to_string().contains("$serde_json"));
         let content = plain(&content);
         let document = render_content(&content, ResourceFormat::Hcl).unwrap();
         let text = std::str::from_utf8(&document).unwrap();
@@ -288,6 +289,7 @@ proptest! {
 
     #[test]
     fn yaml_is_written_as_serde_saphyr_reads_it(content in resource_content()) {
+        prop_assume!(!content.to_string().contains("$serde_json"));
         let content = plain(&content);
         let document = render_content(&content, ResourceFormat::Yaml).unwrap();
         let text = std::str::from_utf8(&document).unwrap();
