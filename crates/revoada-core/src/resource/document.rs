@@ -142,7 +142,10 @@ pub(super) fn unplaced(source: &str, refusal: Refusal) -> ManifestError {
         item: None,
         position: None,
     };
-    ManifestError { place, refusal }
+    ManifestError {
+        place: Box::new(place),
+        refusal,
+    }
 }
 
 enum Listed {
@@ -192,7 +195,7 @@ impl<'a> Input<'a> {
             position,
         };
         ManifestError {
-            place,
+            place: Box::new(place),
             refusal: fault.refusal,
         }
     }
@@ -230,7 +233,10 @@ impl<'a> Input<'a> {
                     item: None,
                     position: None,
                 };
-                ManifestError { place, refusal }
+                ManifestError {
+                    place: Box::new(place),
+                    refusal,
+                }
             })?;
             if length >= limits::DOCUMENT_BYTES_MAX {
                 return Err(self.error(Refusal::TooLarge { bytes: length }.into(), at, number, None));

@@ -16,8 +16,8 @@ use crate::limits;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {refusal}")]
 pub struct ManifestError {
-    /// Where.
-    pub place: Place,
+    /// Where. Boxed, because the good results that an error travels beside are small.
+    pub place: Box<Place>,
     /// What, to branch on.
     pub refusal: Refusal,
 }
