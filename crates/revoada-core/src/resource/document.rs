@@ -65,10 +65,9 @@ pub(super) fn parse_one(document: Bytes, format: ResourceFormat) -> Result<Resou
             bytes: &document,
             source_name: UNNAMED,
         };
-        let document_number = None;
         match format {
             ResourceFormat::Native => unplaced(UNNAMED, fault.refusal),
-            _ => input.error(fault, 0, document_number, None),
+            _ => input.error(fault, 0, None, None),
         }
     })?;
     assemble(content, format, document).map_err(|refusal| unplaced(UNNAMED, refusal))

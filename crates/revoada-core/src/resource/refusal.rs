@@ -167,8 +167,8 @@ pub enum Refusal {
         /// What is wrong with it: "contains '/'".
         why: &'static str,
     },
-    /// An item of a `List` that is not a resource list.
-    #[error("it is a List whose items are not a list; give it items: [...]")]
+    /// A `List` without a list of items.
+    #[error("it is a List without a list of items; add items, or give it another kind and a name")]
     BadList,
     /// Text that is not of its format.
     #[error("it is not valid {format}: {detail}")]

@@ -308,3 +308,20 @@ fn a_list_stands_for_its_items() {
     let empty = parse_documents(b"kind: List\nitems: []\n", None, "list").unwrap_err();
     assert_eq!(empty.refusal, Refusal::Empty);
 }
+
+#[test]
+fn long_keys_and_texts_survive_every_format() {
+    let key = "k ".repeat(2000);
+    let text = format!("{}\nline\n", "long \"line\" ".repeat(3000));
+    let mut data = json!({"after": [1]});
+    data[&key] = json!({"inner": [text], "list": [[text]]});
+    data[format!("{key}2")] = json!(text);
+    let content = config_map(data);
+    for from in ResourceFormat::ALL {
+        let resource = parse(render_content(&content, from).unwrap(), from);
+        for to in ResourceFormat::ALL {
+            let converted = parse(resource.render(to).unwrap(), to);
+            assert_eq!(converted.content_digest(), content_digest(&content), "{from} to {to}");
+        }
+    }
+}
