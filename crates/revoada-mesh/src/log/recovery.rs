@@ -40,7 +40,7 @@ pub struct TornTail {
 }
 
 /// A log as it was read back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Replayed {
     pub extent: Extent,
     pub metadata: BTreeMap<u8, Bytes>,
@@ -217,21 +217,6 @@ fn judge_header(
             offset: 0,
             bytes: nonzero_end.unwrap_or(0),
         }),
-    }
-}
-
-impl Default for Replayed {
-    fn default() -> Self {
-        Self {
-            extent: Extent::default(),
-            metadata: BTreeMap::new(),
-            positions: Positions::default(),
-            sequence: 0,
-            segments: BTreeMap::new(),
-            active: 0,
-            tail: 0,
-            torn_tail: None,
-        }
     }
 }
 

@@ -138,17 +138,22 @@ impl Subject {
         }
     }
 
-    /// What is on the disk now.
+    /// What is on the disk now. A crash sees the folder at one moment; the second thread may be removing segments
+    /// while this reads, so it reads again until nothing went missing.
     fn image(&self) -> Image {
-        let mut image = Image::new();
-        for file in fs::read_dir(self.folder.path()).unwrap() {
-            let path = file.unwrap().path();
-            // The second thread may be removing it.
-            if let Ok(bytes) = fs::read(&path) {
-                image.insert(path.file_name().unwrap().to_str().unwrap().to_owned(), bytes);
+        loop {
+            let paths: Vec<_> = fs::read_dir(self.folder.path())
+                .unwrap()
+                .map(|file| file.unwrap().path())
+                .collect();
+            let read = |path: &PathBuf| {
+                let name = path.file_name()?.to_str()?.to_owned();
+                Some((name, fs::read(path).ok()?))
+            };
+            if let Some(image) = paths.iter().map(read).collect() {
+                return image;
             }
         }
-        image
     }
 }
 

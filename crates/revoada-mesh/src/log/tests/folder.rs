@@ -282,3 +282,35 @@ fn rot_in_the_very_last_write_is_found_once_the_engine_was_idle() {
     let error = LogEngine::open(folder.path(), LogOptions::default()).unwrap_err();
     assert!(matches!(error, OpenError::Rot(_)), "{error}");
 }
+
+#[test]
+fn what_was_torn_does_not_come_back_behind_later_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, _) = open(folder.path(), LogOptions::default());
+    append(&engine, 0..1, "a").unwrap();
+    append(&engine, 1..4, "torn").unwrap();
+    drop(engine);
+    let file = used_segments(folder.path()).remove(0);
+    let mut bytes = std::fs::read(&file).unwrap();
+    // Of the second write the first record never reached the disk, and the other two did; there was no time to mark.
+    let start = SEGMENT_HEADER_FIXED_BYTES + record_bytes(3);
+    let record = record_bytes(6);
+    bytes[start..start + record].fill(0);
+    bytes[start + 3 * record..].fill(0);
+    std::fs::write(&file, bytes).unwrap();
+    let (engine, recovered) = open(folder.path(), LogOptions::default());
+    assert_eq!(recovered.last, Some(0));
+    assert_eq!(
+        recovered.torn_tail,
+        Some(TornTail {
+            file,
+            offset: start as u64,
+            bytes: 3 * record as u64 - 2
+        })
+    );
+    append(&engine, 1..2, "more").unwrap();
+    drop(engine);
+    let (engine, recovered) = open(folder.path(), LogOptions::default());
+    assert_eq!(recovered.last, Some(1));
+    assert_eq!(engine.read(1..9, usize::MAX).unwrap(), entries(1..2, "more"));
+}
