@@ -97,7 +97,11 @@ impl ClusterAdmin for MadeUpCluster {
             return Err(AdminError::UnknownNode { node: node.to_owned() });
         }
         self.note(format!("{} {node} wait={wait}", wish.name()));
-        Ok(WishGranted { node: node.to_owned(), index: Some(3), done: wait })
+        Ok(WishGranted {
+            node: node.to_owned(),
+            index: Some(3),
+            done: wait,
+        })
     }
 
     async fn excuse(&self, node: &str) -> Result<(), AdminError> {
@@ -107,7 +111,10 @@ impl ClusterAdmin for MadeUpCluster {
 
     async fn recover(&self, reason: &str) -> Result<(), AdminError> {
         self.note(format!("recover: {reason}"));
-        Err(AdminError::Unavailable { what: "a quorum is there".to_owned(), source: Some("two of three".into()) })
+        Err(AdminError::Unavailable {
+            what: "a quorum is there".to_owned(),
+            source: Some("two of three".into()),
+        })
     }
 
     async fn declaration(&self) -> Result<serde_json::Value, AdminError> {
@@ -122,7 +129,10 @@ impl ClusterAdmin for MadeUpCluster {
 
 /// A face, and the cluster behind it.
 pub fn face(spool: &std::path::Path) -> (NativeFace, Arc<MadeUpCluster>) {
-    let cluster = Arc::new(MadeUpCluster { healthy: true, ..MadeUpCluster::default() });
+    let cluster = Arc::new(MadeUpCluster {
+        healthy: true,
+        ..MadeUpCluster::default()
+    });
     let face = NativeFace::new(Arc::new(MemoryBackend::new()), Arc::clone(&cluster) as _, spool)
         .with_metrics(|| "revoada_raft_term 2\n".to_owned());
     (face, cluster)
