@@ -1,6 +1,9 @@
 //! Every queue, loop and buffer has its limit here, by name (invariant 8).
 
 /// A document of one resource has fewer bytes than this; others are refused before they are parsed.
+use std::time::Duration;
+
+/// The largest document of one resource, in bytes; larger ones are refused before they are parsed.
 /// The same as etcd's default request limit and Kubernetes' object limit.
 pub const DOCUMENT_BYTES_MAX: usize = 1_572_864;
 /// The longest resource name, in bytes (RFC 1123 subdomain, as Kubernetes has it).
@@ -32,6 +35,28 @@ pub const SNAPSHOT_CHUNK_MS_MAX: u64 = 10_000;
 /// How long a received checkpoint may take to be installed, in milliseconds.
 pub const SNAPSHOT_INSTALL_MS_MAX: u64 = 60_000;
 
+/// The largest body of one HTTP request to the native face, snapshots excepted (they are streamed), in bytes.
+pub const HTTP_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long the body of one HTTP request may take to arrive; between two chunks of a streamed one.
+pub const HTTP_BODY_DURATION_MAX: Duration = Duration::from_secs(30);
+/// The most documents of one apply request.
+pub const APPLY_DOCUMENTS_MAX: usize = 10_000;
+/// The most snapshots and restores that one node's native face works on at once.
+pub const SNAPSHOT_TRANSFERS_MAX: usize = 2;
+/// The largest snapshot that is taken over HTTP, in bytes; it is spooled to disk before it is looked at.
+pub const SNAPSHOT_UPLOAD_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// The most encoded watch lines that wait for one slow watcher before its events stay in the backend, in bytes.
+pub const WATCH_LINES_BYTES_MAX: usize = 256 * 1024;
+/// The largest frame of the framed protocol, without its length, in bytes.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most requests of one framed connection that are worked on at once; the rest waits in the socket.
+pub const FRAME_REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+/// With this many bytes of answers unsent, a framed connection reads no more requests.
+pub const FRAME_ANSWERS_BYTES_MAX: usize = 1024 * 1024;
+/// How long one frame may take to arrive whole, or an answer to be taken, before its connection is closed.
+pub const FRAME_DURATION_MAX: Duration = Duration::from_secs(30);
+/// The most framed connections of one node.
+pub const FRAME_CONNECTIONS_MAX: usize = 1024;
 /// The longest key of the keyspace, in bytes; etcd's faces bound it further by the size of a request.
 pub const KEY_BYTES_MAX: usize = 65_536;
 /// The longest value of the keyspace, in bytes: a document, its parsed form and what both are wrapped in.

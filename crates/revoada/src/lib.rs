@@ -1,1 +1,3 @@
+//! A cluster keeps the shape it was declared with.
 
+pub mod client;

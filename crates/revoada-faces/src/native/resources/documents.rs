@@ -1,0 +1,36 @@
+//! Documents and selectors, as core reads and writes them, with errors as they travel.
+
+use bytes::Bytes;
+use revoada_core::resource::{LabelSelector, Resource, ResourceFormat};
+
+use crate::native::Failure;
+use crate::native::message::Document;
+
+/// The resources in one document; `source` is what errors call it.
+pub fn parse(document: &Document, source: &str) -> Result<Vec<Resource>, Failure> {
+    let namespace = document.default_namespace.as_deref().unwrap_or_default();
+    let resources =
+        revoada_core::resource::parse_documents(&document.document, document.format, source).and_then(|resources| {
+            resources
+                .into_iter()
+                .map(|resource| resource.with_default_namespace(namespace))
+                .collect::<Result<_, _>>()
+        });
+    resources.map_err(|error| Failure::of(error.kind(), &error))
+}
+
+/// The label selector that is written in `text`.
+pub fn parse_selector(text: Option<&str>) -> Result<Option<LabelSelector>, Failure> {
+    text.map(|text| {
+        text.parse::<LabelSelector>()
+            .map_err(|error| Failure::of(error.kind(), &error))
+    })
+    .transpose()
+}
+
+/// The resource's document in `format`.
+pub fn render(resource: &Resource, format: ResourceFormat) -> Result<Bytes, Failure> {
+    resource
+        .render(format)
+        .map_err(|error| Failure::of(error.kind(), &error))
+}
