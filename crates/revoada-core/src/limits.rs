@@ -11,7 +11,7 @@ pub const NAME_BYTES_MAX: usize = 253;
 /// How deep the values of a document may nest.
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
 /// The longest frame between nodes, in bytes; a longer one closes the connection.
-pub const FRAME_BYTES_MAX: usize = 32 << 20;
+pub const LINK_FRAME_BYTES_MAX: usize = 32 << 20;
 /// The longest hello, in bytes.
 pub const HELLO_BYTES_MAX: usize = 4096;
 /// How long a connection may take from its first byte to the end of the hello, in milliseconds.
@@ -193,3 +193,7 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 pub const HEADER_MS_MAX: u64 = 10_000;
 /// How long a connection is waited for when a node stops, in milliseconds.
 pub const GOODBYE_MS_MAX: u64 = 1_000;
+/// For how many rounds of gossip a node has to be silent before it may be called dead.
+pub const SILENT_ROUNDS_MIN: u32 = 5;
+/// How often a node measures its memory, in milliseconds.
+pub const RSS_MS: u64 = 1_000;

@@ -256,6 +256,13 @@ impl Driver {
         }
     }
 
+    /// Commits one transition behind the chain's head, outside of any plan: for what an operator forced.
+    pub async fn commit_alone(&self, transition: Transition) -> Result<(), StepError> {
+        let _acting = self.acting.lock().await;
+        let head = self.consensus.read(|state| state.chain().head());
+        self.commit(transition, head).await.map(drop)
+    }
+
     pub async fn note(&self, note: RoleNote) -> Result<(), StepError> {
         match self.consensus.propose(Command::Note(note)).await? {
             Ok(_) => Ok(()),

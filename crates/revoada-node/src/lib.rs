@@ -13,6 +13,7 @@ mod listen;
 mod metrics;
 mod node;
 mod positions;
+mod recovery;
 mod witness;
 
 pub use boot::BootError;

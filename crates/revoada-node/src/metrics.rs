@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::driver::Driver;
 
 /// The text of `/metrics`.
-pub(crate) fn text(driver: &Driver, admin: &Arc<Admin>, log_bytes: u64) -> String {
+pub(crate) fn text(driver: &Driver, admin: &Arc<Admin>) -> String {
     let mut registry = Registry::default();
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge: Gauge = Gauge::default();
@@ -31,7 +31,7 @@ pub(crate) fn text(driver: &Driver, admin: &Arc<Admin>, log_bytes: u64) -> Strin
     gauge("revoada_log_syncs", "Durable writes of the log since the start", log.syncs);
     gauge("revoada_log_written_bytes", "Bytes in them", log.bytes_written);
     gauge("revoada_log_entries", "Entries in them", log.entries);
-    gauge("revoada_log_size_bytes", "What the log takes of the disk", log_bytes);
+    gauge("revoada_log_size_bytes", "What the log takes of the disk", driver.consensus.log_bytes().unwrap_or(0));
     driver.consensus.read(|state| {
         let keyspace = state.keyspace();
         gauge("revoada_keyspace_revision", "The keyspace's revision", keyspace.revision());

@@ -11,6 +11,7 @@ mod network;
 pub mod peers;
 mod propose;
 mod read;
+mod recover;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
