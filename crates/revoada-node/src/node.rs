@@ -22,8 +22,8 @@ use revoada_mesh::keyspace::{Clock, raft_backend};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
 use revoada_mesh::transport::{Handler, Protocol, Transport};
-use revoada_store::audit::Audit;
-use revoada_store::{ClusterAdmin, FolderBackend, MemoryBackend, StoreBackend};
+use revoada_store::audit::{Audit, AuditLog};
+use revoada_store::{ClusterAdmin, FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -355,7 +355,7 @@ impl Services {
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        tasks.spawn(formation::run(me, genesis, config.seeds.clone(), peers, consensus.clone()));
+        tasks.spawn(formation::run(me, genesis.clone(), config.seeds.clone(), peers, consensus.clone()));
         tasks.spawn(driver.clone().run());
         tasks.spawn(witness::run(consensus.clone(), key));
         tasks.spawn(tell(facts_told, gossip.clone(), consensus.clone(), strategy.membership.gossip_cadence));
@@ -480,7 +480,7 @@ async fn open_store(
         BackendConfig::Memory if alone => Arc::new(MemoryBackend::new()),
         BackendConfig::Folder { path } if alone => {
             let path = options.config.folder.join(path);
-            let opened = tokio::task::spawn_blocking(move || FolderBackend::open(&path))
+            let opened = tokio::task::spawn_blocking(move || FolderBackend::open(&FolderConfig { path }))
                 .await
                 .map_err(|error| BootError::Backend(error.into()))?;
             Arc::new(opened.map_err(|error| BootError::Backend(error.into()))?)
@@ -500,10 +500,11 @@ async fn open_store(
     }
     let clock = options.clock_ms.clone();
     let path = options.config.folder.join("audit.log");
-    let audited = Audit::open(store, &path, Arc::new(move || clock()))
+    let log = tokio::task::spawn_blocking(move || AuditLog::open(path, clock))
         .await
+        .map_err(|error| BootError::Backend(error.into()))?
         .map_err(|error| BootError::Backend(error.into()))?;
-    Ok(Arc::new(audited))
+    Ok(Arc::new(Audit::new(store, log, &options.config.name)))
 }
 
 /// Keeps what this node tells of itself up to date.
