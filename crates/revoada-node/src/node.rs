@@ -76,6 +76,8 @@ pub struct NodeOptions {
     pub log: LogOptions,
     /// Topologies of the user's own.
     pub topologies: Vec<Arc<dyn TopologyStrategy>>,
+    /// A backend that was opened already and is shared with others; by the declaration where absent.
+    pub store: Option<Arc<dyn StoreBackend>>,
 }
 
 /// Why a node's services end.
@@ -463,8 +465,9 @@ async fn open_store(
     let spec = declaration.backend();
     let alone = genesis.founders().len() == 1;
     let unsupported = |what: String| BootError::Unsupported { what };
-    let store: Arc<dyn StoreBackend> = match &spec.config {
-        BackendConfig::Openraft => {
+    let store: Arc<dyn StoreBackend> = match (&spec.config, &options.store) {
+        (_, Some(opened)) => opened.clone(),
+        (BackendConfig::Openraft, None) => {
             let entropy = options.entropy.clone();
             let clock = options.clock_ms.clone();
             let restore_id = Arc::new(move || {
@@ -477,15 +480,15 @@ async fn open_store(
             });
             Arc::new(raft_backend(consensus.clone(), options.clock_ms.clone(), restore_id))
         }
-        BackendConfig::Memory if alone => Arc::new(MemoryBackend::new()),
-        BackendConfig::Folder { path } if alone => {
+        (BackendConfig::Memory, None) if alone => Arc::new(MemoryBackend::new()),
+        (BackendConfig::Folder { path }, None) if alone => {
             let path = options.config.folder.join(path);
             let opened = tokio::task::spawn_blocking(move || FolderBackend::open(&FolderConfig { path }))
                 .await
                 .map_err(|error| BootError::Backend(error.into()))?;
             Arc::new(opened.map_err(|error| BootError::Backend(error.into()))?)
         }
-        BackendConfig::Memory | BackendConfig::Folder { .. } => {
+        (BackendConfig::Memory | BackendConfig::Folder { .. }, None) => {
             return Err(unsupported(format!(
                 "the backend {} holds what one node holds, and this cluster has {} nodes: declare the topology solo, \
                  or the backend openraft",

@@ -1,0 +1,42 @@
+//! Which faces a node of this build serves, and how they are mounted.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use revoada_core::error::ErrorKind;
+use revoada_faces::native::{Caller, Failure, NativeFace};
+use revoada_node::{Faces, Parts};
+
+/// The native HTTP API, which every node serves whatever else its declaration asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NativeFaces;
+
+impl Faces for NativeFaces {
+    fn serve(&self, parts: Parts) -> Router {
+        let figures = parts.metrics;
+        NativeFace::new(parts.store, parts.admin, parts.spool)
+            .with_metrics(move || figures())
+            .with_stopping(parts.stopping)
+            .router()
+            .layer(middleware::from_fn(introduce))
+    }
+
+    fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
+        let what: Arc<str> = what.into();
+        Router::new().fallback(move || {
+            let failure = Failure::new(ErrorKind::Unavailable, &*what).with_causes(causes.clone());
+            std::future::ready(failure.into_response())
+        })
+    }
+}
+
+/// Tells the face who calls, in the face's own terms: whoever the listeners let in is an operator.
+async fn introduce(mut request: Request, next: Next) -> Response {
+    if let Some(caller) = request.extensions().get::<revoada_node::Caller>().cloned() {
+        request.extensions_mut().insert(Caller::operator(caller.who));
+    }
+    next.run(request).await
+}
