@@ -23,6 +23,7 @@ mod checkpoint;
 mod entry;
 mod history;
 mod lease;
+mod load;
 mod operation;
 mod read;
 mod refused;
@@ -36,6 +37,7 @@ pub use checkpoint::CheckpointError;
 pub use entry::{Entry, KeyRange, LeaseId, NO_LEASE, Revision, Version};
 pub use history::{Event, EventKind, Events};
 pub use lease::LeaseInfo;
+pub use load::LoadRefused;
 pub use operation::{
     Answer, Compare, CompareTarget, Op, OpResult, Operation, Outcome, RangeAnswer, RangeQuery, Relation, Restore, Txn,
     TxnAnswer,
