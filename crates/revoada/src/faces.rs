@@ -1,13 +1,11 @@
 //! Which faces a node of this build serves, and how they are mounted.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use revoada_core::error::ErrorKind;
-use revoada_faces::native::{Caller, Failure, NativeFace};
+use revoada_faces::native::{Caller, Failure, NativeFace, boot_failed};
 use revoada_node::{Faces, Parts};
 
 /// The native HTTP API, which every node serves whatever else its declaration asks for.
@@ -25,11 +23,7 @@ impl Faces for NativeFaces {
     }
 
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
-        let what: Arc<str> = what.into();
-        Router::new().fallback(move || {
-            let failure = Failure::new(ErrorKind::Unavailable, &*what).with_causes(causes.clone());
-            std::future::ready(failure.into_response())
-        })
+        boot_failed(Failure { causes, ..Failure::new(ErrorKind::Unavailable, what) })
     }
 }
 

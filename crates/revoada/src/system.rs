@@ -13,7 +13,7 @@ pub fn clock() -> Clock {
 
 /// Fills `bytes` with the kernel's random bytes.
 pub fn entropy(bytes: &mut [u8]) -> io::Result<()> {
-    getrandom::fill(bytes).map_err(io::Error::from)
+    getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// Installs the cryptography that TLS uses in this process; safe to call more than once.

@@ -33,8 +33,8 @@ impl From<MemoryBackend> for ClusterBackend {
     }
 }
 
-impl From<(FolderBackend, PathBuf)> for ClusterBackend {
-    fn from((backend, path): (FolderBackend, PathBuf)) -> Self {
+impl From<(FolderBackend, String)> for ClusterBackend {
+    fn from((backend, path): (FolderBackend, String)) -> Self {
         Self::Opened(BackendSpec::new(BackendConfig::Folder { path }), Arc::new(backend))
     }
 }

@@ -174,7 +174,7 @@ impl Nodes {
                 // A node that panicked has said so already.
                 drop(join.join());
             }
-            drop(done.send(()));
+            done.send(()).unwrap_or_default();
         });
         drop(wait.await);
     }
