@@ -1,5 +1,6 @@
 //! Every queue, loop and buffer has its limit here, by name (invariant 8).
 
+/// A document of one resource has fewer bytes than this; others are refused before they are parsed.
 use std::time::Duration;
 
 /// The largest document of one resource, in bytes; larger ones are refused before they are parsed.
@@ -10,7 +11,7 @@ pub const NAME_BYTES_MAX: usize = 253;
 /// How deep the values of a document may nest.
 pub const DOCUMENT_DEPTH_MAX: usize = 64;
 /// The longest frame between nodes, in bytes; a longer one closes the connection.
-pub const FRAME_BYTES_MAX: usize = 32 << 20;
+pub const LINK_FRAME_BYTES_MAX: usize = 32 << 20;
 /// The longest hello, in bytes.
 pub const HELLO_BYTES_MAX: usize = 4096;
 /// How long a connection may take from its first byte to the end of the hello, in milliseconds.
@@ -158,3 +159,41 @@ pub const ALIAS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 pub const NUMBER_DIGITS_MAX: usize = 1024;
 /// The largest power of ten, positive or negative, that one number in a document is scaled by.
 pub const NUMBER_EXPONENT_MAX: i64 = 1_000_000_000;
+/// After how long a co-signature that could not be committed is tried again, in milliseconds.
+pub const WITNESS_RETRY_MS: u64 = 500;
+/// How many of the newest blocks a node looks at for co-signatures that it owes.
+pub const WITNESSED_BLOCKS_MAX: u64 = 256;
+/// The pause between two attempts to form a cluster, in milliseconds.
+pub const FORMATION_PAUSE_MS: u64 = 50;
+/// How long after its own start a node takes another one that it never heard of for dead, in milliseconds.
+pub const UNHEARD_MS_MAX: u64 = 3_000;
+/// How many entries a node may lack and still count as caught up.
+pub const CAUGHT_UP_LAG_MAX: u64 = 99;
+/// How often a leader plans anew within one tick, while each plan leads to another.
+pub const PLANS_PER_TICK_MAX: usize = 16;
+/// How long a change of the Raft membership may take before the leader looks again, in milliseconds.
+pub const MEMBERSHIP_CHANGE_MS_MAX: u64 = 3_000;
+/// How many leases a leader ends at one tick.
+pub const LEASES_ENDED_PER_TICK_MAX: usize = 1_024;
+/// How many bytes of older versions and events the keyspace keeps before the leader compacts.
+pub const HISTORY_BYTES_MAX: u64 = 64 << 20;
+/// How many events the keyspace keeps before the leader compacts.
+pub const HISTORY_EVENTS_MAX: usize = 200_000;
+/// After how long without word from a quorum, or from a leader, a node says that there is none, in milliseconds.
+pub const QUORUM_SILENCE_MS_MAX: u64 = 2_000;
+/// How long a forwarded wish may take, in milliseconds.
+pub const WISH_MS_MAX: u64 = 10_000;
+/// How long somebody may wait until a wish is done, in milliseconds.
+pub const WISH_WAIT_MS_MAX: u64 = 120_000;
+/// How often a wish that is waited for is looked at, in milliseconds.
+pub const WISH_POLL_MS: u64 = 50;
+/// How many connections the control socket, and the HTTP API on TCP, each serve at once; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// How long the header of a request may take, in milliseconds.
+pub const HEADER_MS_MAX: u64 = 10_000;
+/// How long a connection is waited for when a node stops, in milliseconds.
+pub const GOODBYE_MS_MAX: u64 = 1_000;
+/// For how many rounds of gossip a node has to be silent before it may be called dead.
+pub const SILENT_ROUNDS_MIN: u32 = 5;
+/// How often a node measures its memory, in milliseconds.
+pub const RSS_MS: u64 = 1_000;

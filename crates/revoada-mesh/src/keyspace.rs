@@ -8,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use revoada_core::error::ErrorKind;
-use revoada_core::keyspace::{Keyspace as View, Operation, OperationRefused, Outcome, Restore, Revision};
+use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Restore, Revision};
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done};
 use revoada_store::{
-    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError,
+    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, stamp,
 };
 
 use crate::consensus::{Consensus, ProposeError};
@@ -23,8 +23,12 @@ pub type RaftBackend = KeyspaceBackend<RaftKeyspace>;
 /// See the module.
 pub struct RaftKeyspace {
     consensus: Consensus,
+    clock_ms: Clock,
     restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
+
+/// A clock: milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What resources kept by Raft can do: everything that a keyspace can, durably and on several nodes.
 pub const RAFT_CAPABILITIES: Capabilities = Capabilities::of(&[
@@ -32,6 +36,9 @@ pub const RAFT_CAPABILITIES: Capabilities = Capabilities::of(&[
     Capability::ReadAtRevision,
     Capability::Watch,
     Capability::WatchResume,
+    Capability::Verbatim,
+    Capability::Snapshot,
+    Capability::Restore,
     Capability::Transactions,
     Capability::Leases,
     Capability::Durable,
@@ -39,18 +46,24 @@ pub const RAFT_CAPABILITIES: Capabilities = Capabilities::of(&[
 ]);
 
 /// The backend named `openraft`. `restore_id` draws a number for each restore, so that two at once cannot be mixed up.
-pub fn raft_backend(consensus: Consensus, restore_id: Arc<dyn Fn() -> u64 + Send + Sync>) -> RaftBackend {
-    KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, Arc::new(RaftKeyspace { consensus, restore_id }))
+pub fn raft_backend(
+    consensus: Consensus,
+    clock_ms: Clock,
+    restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
+) -> RaftBackend {
+    KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, Arc::new(RaftKeyspace { consensus, clock_ms, restore_id }))
 }
 
 impl RaftKeyspace {
     async fn run(&self, command: Command) -> Result<Done, KeyspaceError> {
         match self.consensus.propose(command).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(refused)) => Err(match refused.kind {
-                ErrorKind::Exhausted => KeyspaceError::Exhausted { what: refused.reason, source: None },
-                ErrorKind::Unavailable => KeyspaceError::Unavailable { what: refused.reason, source: None },
-                kind => KeyspaceError::Refused(OperationRefused::Elsewhere { kind, reason: refused.reason }),
+            Ok(Err(refused)) => Err(match refused.operation {
+                Some(operation) => KeyspaceError::Refused(*operation),
+                None if refused.kind == ErrorKind::Exhausted => {
+                    KeyspaceError::Exhausted { what: refused.reason, source: None }
+                }
+                None => KeyspaceError::Unavailable { what: refused.reason, source: None },
             }),
             Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
             Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
@@ -86,7 +99,10 @@ impl Keyspace for RaftKeyspace {
     async fn execute(&self, operation: Operation) -> Result<Outcome, KeyspaceError> {
         let done = match operation {
             Operation::Restore(restore) => self.restore(restore).await?,
-            operation => self.run(Command::Keyspace(operation)).await?,
+            mut operation => {
+                stamp(&mut operation, (self.clock_ms)());
+                self.run(Command::Keyspace(operation)).await?
+            }
         };
         match done {
             Done::Keyspace(outcome) => Ok(*outcome),
@@ -131,7 +147,7 @@ impl Keyspace for RaftKeyspace {
 
     fn freshness_ms(&self) -> u64 {
         let view = self.consensus.view();
-        let since_leader = if view.leads { view.quorum_answered } else { self.consensus.heard_leader() };
+        let since_leader = if view.leads { view.quorum_answered } else { Some(self.consensus.heard_leader()) };
         since_leader.map_or(0, |since| since.as_millis() as u64)
     }
 }

@@ -1,1 +1,22 @@
+//! A node: the loop that observes, plans, commits, acts and confirms, and the listeners around it.
+//!
+//! What to do is decided in `revoada_core::policy`; here it is carried out. Nothing in this crate branches on what a
+//! topology means.
 
+mod admin;
+mod boot;
+pub mod config;
+mod driver;
+mod formation;
+mod gate;
+mod listen;
+mod metrics;
+mod node;
+mod positions;
+mod recovery;
+mod witness;
+
+pub use boot::BootError;
+pub use listen::{Caller, ListenError};
+pub use revoada_mesh::log::{LogOptions, ScriptedFaults};
+pub use node::{Faces, Node, NodeOptions, Parts, Running, Stopped};

@@ -10,9 +10,12 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct FabricFace {
-    /// Its name, the first part of the cluster's id. Without one: `native` for `pure-raft`, `k8s-vVERSION` for
-    /// `kubernetes`, else the kind.
-    #[schemars(default, with = "String")]
+    /// Its name, the first part of the cluster's id. A file may leave it out: see [`FaceSpec::default_name`].
+    #[schemars(
+        description = "Its name; without one `native` for pure-raft, `k8s-vVERSION` for kubernetes, else the kind.",
+        default,
+        skip_serializing_if = "String::is_empty"
+    )]
     pub name: String,
     /// What it speaks.
     #[serde(flatten)]

@@ -62,7 +62,7 @@ struct TopologyFile<'a> {
 
 /// Only for the schema: a strategy is read by hand, from either form.
 #[derive(JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, description = "A whole strategy, or the name of a prescribed one.")]
 #[allow(dead_code, reason = "it exists for its schema")]
 enum StrategyOrName {
     /// The name of a prescribed strategy.

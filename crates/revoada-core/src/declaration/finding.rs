@@ -148,7 +148,8 @@ codes! {
         "There is no such field here. It is not ignored: a misspelt field would silently leave its default in force. \
          A field of another kind of face, topology or backend is unknown as well.";
     UnknownName = "unknown-name", Error,
-        "There is no strategy, face, topology, backend or other choice of that name.";
+        "There is no strategy, face, topology, backend or other choice of that name. None is taken in its place: a \
+         cluster that starts in another shape than was meant is found out by the first loss that it does not survive.";
     MissingField = "missing-field", Error,
         "A field that has no default is not there. The parts of the triple (strategy, face, topology) are always \
          stated, so that a file says what cluster it is.";

@@ -1,6 +1,6 @@
 //! The formats of a declaration: bytes to a tree, and a proved declaration to text.
 //!
-//! In HCL an object is a block and everything else an attribute:
+//! In HCL an object is a block, or an attribute with an object in braces; everything else is an attribute:
 //!
 //! ```hcl
 //! apiVersion = "revoada.dev/v1"
@@ -10,21 +10,18 @@
 //! face {
 //!   kind = "pure-raft"
 //! }
-//! topology {
-//!   kind = "cluster-3m-nw"
-//! }
+//! topology = { kind = "cluster-3m-nw" }
 //! ```
 //!
-//! Blocks have no labels, and values are literals. Rejected: evaluating expressions and taking `strategy = { … }`.
-//! A declaration is data that is compared by its digest, and the parser keeps the last of two equal keys in such an
-//! object, where everywhere else a key that is there twice is an error.
+//! Blocks have no labels, and values are literals. Rejected: evaluating expressions. A declaration is data that is
+//! compared by its digest, and two files that look alike should not differ by what a function returned.
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::ops::Neg;
 
-use hcl::expr::{Expression, Operation, UnaryOperator};
+use hcl::expr::{Expression, ObjectKey, Operation, UnaryOperator};
 use hcl::structure::{Block, Body, Structure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,7 +132,36 @@ pub(crate) fn parse(bytes: &[u8], format: Option<DeclarationFormat>) -> Result<T
 }
 
 fn json(text: &str) -> Result<Tree, SyntaxError> {
-    serde_json::from_str(text).map_err(|error| SyntaxError::malformed(DeclarationFormat::Json, error))
+    serde_json::from_str(text)
+        .or_else(|error| serde_json::from_str(&overflowing(text)).map_err(|_| error))
+        .map_err(|error| SyntaxError::malformed(DeclarationFormat::Json, error))
+}
+
+/// The same text with a number that overflows in the place of each `NaN` and `Infinity`. JSON has neither, but some
+/// languages write them; so they become findings that name their field, and nothing that is one can be proved.
+fn overflowing(text: &str) -> String {
+    const OVERFLOWING: &str = "1e999";
+    let mut out = String::with_capacity(text.len());
+    // Outside of strings JSON has no such words, and every second quote that is not escaped ends a string.
+    let (mut in_string, mut rest) = (false, text);
+    while let Some(c) = rest.chars().next() {
+        let word = ["NaN", "Infinity"]
+            .into_iter()
+            .find(|word| !in_string && rest.starts_with(word));
+        let taken = match (word, c) {
+            (Some(word), _) => word.len(),
+            (None, '\\') if in_string => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            (None, '"') => {
+                in_string = !in_string;
+                1
+            }
+            (None, c) => c.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(taken);
+        out.push_str(word.map_or(token, |_| OVERFLOWING));
+        rest = behind;
+    }
+    out
 }
 
 fn yaml(text: &str) -> Result<Tree, SyntaxError> {
@@ -206,7 +232,23 @@ fn literal(expression: Expression) -> Result<Tree, String> {
             },
             _ => return Err("an operation; only literals are values here".to_owned()),
         },
-        Expression::Object(_) => return Err("an object; write a block instead: `name { … }`".to_owned()),
+        Expression::Object(entries) => {
+            // The parser refuses equal keys, but takes `b` and `"b"` for two.
+            let mut keys = BTreeSet::new();
+            let mut fields = Vec::new();
+            for (key, value) in entries {
+                let key = match key {
+                    ObjectKey::Identifier(name) => name.to_string(),
+                    ObjectKey::Expression(Expression::String(text)) => text,
+                    _ => return Err("an object with a key that is no text".to_owned()),
+                };
+                if !keys.insert(key.clone()) {
+                    return Err(format!("an object with the key {} twice", quoted(&key)));
+                }
+                fields.push((key, literal(value)?));
+            }
+            Tree::Object(fields)
+        }
         Expression::Variable(variable) => {
             return Err(format!(
                 "the variable {}; texts stand in quotes",

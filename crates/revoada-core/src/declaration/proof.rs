@@ -44,10 +44,10 @@ pub(super) fn judge(parts: Parts<'_>) -> Vec<Finding> {
     proof.consensus();
     proof.promises();
     proof.texts();
-    if let Some(topology) = parts.topology {
-        if proof.topology_is_sound(topology.as_ref()) {
-            proof.quorum(topology.as_ref());
-        }
+    if let Some(topology) = parts.topology
+        && proof.topology_is_sound(topology.as_ref())
+    {
+        proof.quorum(topology.as_ref());
     }
     proof.findings
 }

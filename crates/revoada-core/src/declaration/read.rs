@@ -1,4 +1,6 @@
 //! From a tree to a draft: which field is where, and what stands in for one that is not there.
+//!
+//! Written out field by field. Rejected: deriving it. A derive stops at the first error, and knows no paths.
 
 use std::sync::Arc;
 

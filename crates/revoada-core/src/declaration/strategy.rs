@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::duration::{self, DurationText};
 
-/// How a cluster converges. [`FabricStrategy::prescribed_homelab`] is the default.
+/// How a cluster converges. The default is `homelab-3node`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(deny_unknown_fields)]
@@ -42,6 +42,7 @@ pub struct FabricStrategy {
 #[schemars(deny_unknown_fields)]
 pub struct ConsensusStrategy {
     /// The number of voters that the cluster must be able to start from.
+    #[schemars(range(min = 1))]
     pub size: u32,
     /// How long a follower waits for its leader before it stands for election.
     #[serde(serialize_with = "duration::serialize")]

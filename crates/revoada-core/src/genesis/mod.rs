@@ -191,7 +191,7 @@ fn check_founder(id: &NodeId, founder: &Founder) -> Result<(), GenesisError> {
             });
         }
     }
-    // A key of small order would let anyone sign for its node (RFC 8032 §5.1.7 leaves that to the verifier).
+    // For a key of small order anyone can make signatures that verify, so it identifies nobody.
     match ed25519_dalek::VerifyingKey::from_bytes(id.as_bytes()) {
         Ok(key) if !key.is_weak() => Ok(()),
         _ => Err(GenesisError::InvalidKey { id: *id, name: name() }),

@@ -1,4 +1,7 @@
 //! Who votes first, as a function of the genesis alone.
+//!
+//! Among equals the name decides, in the order that a person counts in. Rejected: a hash of the genesis and the key.
+//! It is as deterministic, and nobody could say beforehand which three of five machines will vote.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! Operations: checked whole, then done whole.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -98,7 +99,9 @@ impl Keyspace {
                     same_prefix_bytes,
                     previous,
                 } => {
-                    let stored = self.current.get(key.as_ref());
+                    // A plain put, which is almost every one, has no need to look first.
+                    let looks = keep_value || keep_lease || same_prefix_bytes > 0;
+                    let stored = if looks { self.current.get(key.as_ref()) } else { None };
                     let value = if keep_value {
                         stored.map(|stored| stored.value.clone()).unwrap_or_default()
                     } else {
@@ -109,9 +112,10 @@ impl Keyspace {
                     } else {
                         lease
                     };
-                    match stored
-                        .filter(|stored| stored.lease == lease && same(&stored.value, &value, same_prefix_bytes))
-                    {
+                    let same = |stored: &&Arc<Version>| {
+                        stored.lease == lease && same(&stored.value, &value, same_prefix_bytes)
+                    };
+                    match stored.filter(same) {
                         Some(stored) => OpResult::Unchanged {
                             mod_revision: stored.mod_revision,
                         },
@@ -166,21 +170,15 @@ impl Keyspace {
             lease,
             value,
         };
-        // The stored key is used on, so that the history of a key does not keep a copy of it for each of its changes.
-        let stored = self
-            .current
-            .get_key_value(key.as_ref())
-            .map(|(key, version)| (key.clone(), Arc::clone(version)));
-        let (key, version, previous) = match stored {
-            Some((key, previous)) => {
-                self.data_bytes -= previous.value.len() as u64;
-                version.create_revision = previous.create_revision;
-                version.version = previous.version + 1;
+        let (key, version, previous) = match self.current.get_key_value_mut(key.as_ref()) {
+            Some((stored, slot)) => {
+                self.data_bytes -= slot.value.len() as u64;
+                version.create_revision = slot.create_revision;
+                version.version = slot.version + 1;
                 let version = Arc::new(version);
-                if let Some(slot) = self.current.get_mut(key.as_ref()) {
-                    *slot = Arc::clone(&version);
-                }
-                (key, version, Some(previous))
+                let previous = mem::replace(slot, Arc::clone(&version));
+                // The stored key is used on, so that the history holds one copy of a key, not one for each change.
+                (stored.clone(), version, Some(previous))
             }
             None => {
                 self.data_bytes += key.len() as u64;
@@ -221,7 +219,7 @@ impl Keyspace {
             version,
             previous,
         };
-        self.history.record(change, self.compacted);
+        self.history.record(change);
         writing.changes += 1;
     }
 

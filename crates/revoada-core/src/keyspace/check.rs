@@ -166,16 +166,13 @@ impl Keyspace {
         if let KeyRange::One(key) = &compare.range {
             return compare_one(compare, self.get(key));
         }
-        let mut versions = compare
-            .range
-            .bounds(None)
-            .into_iter()
-            .flat_map(|bounds| {
-                self.current
-                    .range::<_, [u8]>(bounds.borrowed())
-                    .map(|(_, version)| version)
-                    .collect::<Vec<_>>()
-            })
+        let Some(bounds) = compare.range.bounds(None) else {
+            return compare_one(compare, None);
+        };
+        let mut versions = self
+            .current
+            .range::<_, [u8]>(bounds.borrowed())
+            .map(|(_, version)| version)
             .peekable();
         if let CompareTarget::Exists(expected) = &compare.target {
             return relation.holds(&versions.peek().is_some(), expected);

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -188,7 +189,7 @@ impl Keyspace {
         // For each key, its newest event so far, by index: that event's version is still to be found.
         let mut newest: BTreeMap<Bytes, usize> = BTreeMap::new();
         let mut writes: Vec<bool> = Vec::new();
-        for index in 0..count {
+        for _ in 0..count {
             let flags = input.array::<1>()?[0];
             if flags == 0 || flags > (WRITES | ENDS) {
                 return Err(malformed("an event neither writes nor deletes"));
@@ -206,22 +207,27 @@ impl Keyspace {
             if revision < after || revision > self.revision {
                 return Err(malformed("the events are not in order"));
             }
-            if let Some((shared, _)) = self.current.get_key_value(key.as_ref()) {
-                key = shared.clone();
-            }
-            if let Some((shared, before)) = newest.get_key_value(&key) {
-                let expected = writes[*before].then_some(changes[*before].revision);
-                if previous.as_ref().map(|previous| previous.mod_revision) != expected {
-                    return Err(malformed("an event does not end what the event before it wrote"));
+            match newest.get_mut(&key) {
+                Some(newest) => {
+                    let before = mem::replace(newest, changes.len());
+                    let expected = writes[before].then_some(changes[before].revision);
+                    if previous.as_ref().map(|previous| previous.mod_revision) != expected {
+                        return Err(malformed("an event does not end what the event before it wrote"));
+                    }
+                    changes[before].version = previous.clone();
+                    key = changes[before].key.clone();
                 }
-                changes[*before].version = previous.clone();
-                key = shared.clone();
+                None => {
+                    if let Some((shared, _)) = self.current.get_key_value(key.as_ref()) {
+                        key = shared.clone();
+                    }
+                    newest.insert(key.clone(), changes.len());
+                }
             }
             let sub = match changes.last() {
                 Some(last) if last.revision == revision => last.sub + 1,
                 _ => 0,
             };
-            newest.insert(key.clone(), index as usize);
             writes.push(flags & WRITES != 0);
             changes.push(Change {
                 revision,
@@ -240,7 +246,7 @@ impl Keyspace {
             changes[index].version = current.cloned();
         }
         for change in changes {
-            self.history.record(change, self.compacted);
+            self.history.record(change);
         }
         Ok(())
     }

@@ -1,20 +1,20 @@
-//! What was: the log of changes, and the versions that are over.
+//! What was: the log of changes, from which both events and older states are read.
 
-use std::ops::Bound;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::{OrdMap, Vector};
+use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Bounds, KeyRange, Revision, Version};
+use super::entry::{KeyRange, Revision, Version};
 use super::refused::Compacted;
 use super::{FIRST_REVISION, Keyspace};
 use crate::limits::EVENTS_EXAMINED_MAX;
 
-/// What one event costs besides its key and the value that it ended: its place in the log, the version, its place
-/// among the versions that are over, and the allocations behind them. Measured by `examples/keyspace_bench.rs`.
-const EVENT_BYTES: u64 = 256;
+/// What one event costs besides its key and the value that it ended: its place in the log, the version, and the
+/// allocations behind them. Measured by `examples/keyspace_bench.rs`.
+const EVENT_BYTES: u64 = 160;
 
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,18 +104,11 @@ impl Change {
     }
 }
 
-/// The place of a version that is over: visible from its `mod_revision` up to, not including, `ended`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Past {
-    pub(super) key: Bytes,
-    pub(super) ended: Revision,
-}
-
-/// The log, and the versions that are over, which are the `previous` of its changes.
+/// The log of changes. What was visible at a revision is what is there now, but for the keys that changed since:
+/// for each of them, what its first change since then found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct History {
     log: Vector<Change>,
-    past: OrdMap<Past, Arc<Version>>,
     bytes: u64,
     /// All events of this revision and of those above it are in the log.
     complete_from: Revision,
@@ -125,7 +118,6 @@ impl History {
     pub(super) fn new() -> Self {
         Self {
             log: Vector::new(),
-            past: OrdMap::new(),
             bytes: 0,
             complete_from: FIRST_REVISION,
         }
@@ -147,46 +139,25 @@ impl History {
         &self.log
     }
 
-    /// Appends a change, which has a version, a previous one, or both, and comes after all others. `compacted` is
-    /// the oldest revision that can be read.
-    pub(super) fn record(&mut self, change: Change, compacted: Revision) {
+    /// Appends a change, which has a version, a previous one, or both, and comes after all others.
+    pub(super) fn record(&mut self, change: Change) {
         debug_assert!(
             change.version.is_some() || change.previous.is_some(),
             "a change writes or deletes"
         );
         self.bytes += change.bytes();
-        if let Some(previous) = &change.previous {
-            // What began and ended in one revision was never visible, nor is what ended before the oldest.
-            if previous.mod_revision < change.revision && change.revision > compacted {
-                let past = Past {
-                    key: change.key.clone(),
-                    ended: change.revision,
-                };
-                self.past.insert(past, Arc::clone(previous));
-            }
-        }
         self.log.push_back(change);
     }
 
-    /// Forgets what nobody can ask for when `revision` is the oldest that can be read. Costs what it drops.
+    /// Forgets what nobody can ask for when `revision` is the oldest that can be read: the events before it. Those of
+    /// the revision itself stay, since a watch may start at it. Costs what it drops.
     pub(super) fn compact(&mut self, revision: Revision) -> u64 {
         let mut dropped = 0;
         while self.log.front().is_some_and(|change| change.revision < revision) {
             if let Some(change) = self.log.pop_front() {
                 self.bytes = self.bytes.saturating_sub(change.bytes());
-                self.past.remove(&Past {
-                    key: change.key,
-                    ended: change.revision,
-                });
                 dropped += 1;
             }
-        }
-        // The events of the revision itself stay (a watch may start at it); what they ended cannot be read any more.
-        for change in self.log.iter().take_while(|change| change.revision == revision) {
-            self.past.remove(&Past {
-                key: change.key.clone(),
-                ended: revision,
-            });
         }
         self.complete_from = self.complete_from.max(revision);
         dropped
@@ -200,36 +171,24 @@ impl History {
         };
     }
 
-    /// The version of a key that was visible at `revision` and is over since.
-    pub(super) fn visible(&self, key: &[u8], revision: Revision) -> Option<&Version> {
-        let from = Past {
-            key: Bytes::copy_from_slice(key),
-            ended: revision.saturating_add(1),
-        };
-        let (past, version) = self.past.range(from..).next()?;
-        (past.key == key && version.mod_revision <= revision).then_some(version.as_ref())
+    /// What a key was at `revision`, if it changed since: `None` if it did not, `Some(None)` if it did not exist.
+    pub(super) fn before(&self, key: &[u8], revision: Revision) -> Option<Option<&Version>> {
+        self.since(revision)
+            .find(|change| change.key == key)
+            .map(|change| change.previous.as_deref())
     }
 
-    /// All versions of a range that were visible at `revision` and are over since, in key order.
-    pub(super) fn visible_in(&self, bounds: &Bounds, revision: Revision) -> impl Iterator<Item = (&Bytes, &Version)> {
-        let place = |key: &Bytes, ended| Past {
-            key: key.clone(),
-            ended,
-        };
-        let start = match &bounds.start {
-            Bound::Included(key) => Bound::Included(place(key, 0)),
-            Bound::Excluded(key) => Bound::Excluded(place(key, Revision::MAX)),
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        let end = match &bounds.end {
-            Bound::Included(key) => Bound::Included(place(key, Revision::MAX)),
-            Bound::Excluded(key) => Bound::Excluded(place(key, 0)),
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        self.past
-            .range((start, end))
-            .filter(move |(past, version)| version.mod_revision <= revision && revision < past.ended)
-            .map(|(past, version)| (&past.key, version.as_ref()))
+    /// What the keys of a range that changed since `revision` were then, in key order.
+    pub(super) fn before_in(&self, range: &KeyRange, revision: Revision) -> BTreeMap<&Bytes, Option<&Version>> {
+        let mut before = BTreeMap::new();
+        for change in self.since(revision).filter(|change| range.contains(&change.key)) {
+            before.entry(&change.key).or_insert(change.previous.as_deref());
+        }
+        before
+    }
+
+    fn since(&self, revision: Revision) -> impl Iterator<Item = &Change> {
+        self.log.focus().narrow(self.position(revision)..).into_iter()
     }
 
     /// The index of the first change above `after`.

@@ -3,19 +3,21 @@
 //! Intuition: a state is an ordered map from keys to versions, and the history is the ordered log of what changed.
 //! The map is persistent (nodes are shared between copies, and a write copies only the nodes above the key), so a
 //! clone costs nothing, is never changed by later writes, and blocks nobody: a reader and the writer of a checkpoint
-//! hold a clone, the state machine goes on. Reads at an older revision come from a second map, of versions that are
-//! over, ordered by key and by the revision that ended them: a version was visible from the revision that wrote it
-//! until the one that ended it. Compaction walks the log from its old end, so it costs what it drops.
+//! hold a clone, the state machine goes on. An older state is the newest one with the changes since taken back, for
+//! the keys that a read asks for. Compaction drops the old end of the log, so it costs what it drops.
 //!
 //! The semantics are etcd's on purpose (`server/storage/mvcc`, `server/etcdserver/txn`), so that its face and the
 //! Kubernetes rules for lists and watches need no second truth.
 //!
 //! Rejected: a list of versions per key, as in etcd's `keyIndex`. Deleted keys then stay in the one map that every
-//! read walks, and compaction has to visit every key, also those that did not change. Rejected too: keeping the root
-//! of every revision, which needs no second map, but costs a path of nodes (a few KiB) for each write of 1 KiB.
+//! read walks, and compaction has to visit every key, also those that did not change. Rejected too, after measuring:
+//! a second map of the versions that are over, by key. It makes reads of very old revisions cheaper and doubles what
+//! every overwriting put costs; almost all reads are of the newest revision, or of one that is seconds old.
 //!
-//! The map is `imbl::OrdMap`, a B+ tree with 16 entries in a leaf. `rpds::RedBlackTreeMap` has one allocation and one
-//! pointer per entry; `examples/keyspace_bench.rs` has the measurements of both.
+//! The map is `imbl::OrdMap`, a B+ tree with 16 entries in a leaf. Compared with `rpds::RedBlackTreeMapSync` on
+//! 100,000 such keys (one thread of a busy two-core machine, ns per operation): insert 770 against 1530, overwrite
+//! 990 against 1550, overwrite with a clone every 64 writes 2840 against 3090, get 830 against 1700, a walk through
+//! everything 2.9 ms against 11.8 ms; rpds takes 54 bytes an entry, imbl 66.
 
 mod apply;
 mod check;
@@ -23,6 +25,7 @@ mod checkpoint;
 mod entry;
 mod history;
 mod lease;
+mod load;
 mod operation;
 mod read;
 mod refused;
@@ -36,6 +39,7 @@ pub use checkpoint::CheckpointError;
 pub use entry::{Entry, KeyRange, LeaseId, NO_LEASE, Revision, Version};
 pub use history::{Event, EventKind, Events};
 pub use lease::LeaseInfo;
+pub use load::LoadRefused;
 pub use operation::{
     Answer, Compare, CompareTarget, Op, OpResult, Operation, Outcome, RangeAnswer, RangeQuery, Relation, Restore, Txn,
     TxnAnswer,
@@ -125,3 +129,6 @@ impl Keyspace {
         self.history.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

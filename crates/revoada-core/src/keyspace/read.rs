@@ -1,5 +1,6 @@
 //! Reads, of the newest state and of older ones.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,15 +23,16 @@ impl Keyspace {
     /// The revision was compacted, or is in the future.
     pub fn get_at(&self, key: &[u8], revision: Revision) -> Result<Option<&Version>, ReadError> {
         self.readable(revision, self.revision)?;
-        Ok(self
-            .get(key)
-            .filter(|version| version.mod_revision <= revision)
-            .or_else(|| self.history.visible(key, revision)))
+        let newest = self.get(key);
+        if newest.is_some_and(|version| version.mod_revision <= revision) {
+            return Ok(newest);
+        }
+        Ok(self.history.before(key, revision).flatten())
     }
 
     /// The entries of a range, in key order. An answer with a limit and without `skip_count` costs a walk through
-    /// the whole range, for its count; one at an older revision also a walk through what ended in the range since
-    /// the last compaction.
+    /// the whole range, for its count; one at an older revision also a walk through what happened since then. Whoever
+    /// serves many pages of one list keeps a clone of the keyspace and reads its newest revision instead.
     ///
     /// # Errors
     /// The revision was compacted, or is in the future.
@@ -93,19 +95,25 @@ impl Keyspace {
             .map(|(key, version)| (key, version.as_ref()));
         match query.revision {
             Some(revision) if revision < newest => {
-                let mut current = current
-                    .filter(|(_, version)| version.mod_revision <= revision)
-                    .peekable();
-                let mut past = self.history.visible_in(&bounds, revision).peekable();
-                // No key is in both: what is visible at a revision either is the newest version or is over.
+                let behind = |key: &Bytes| query.after.as_ref().is_none_or(|after| key > after);
+                let before = self.history.before_in(&query.range, revision);
+                let mut changed = before.into_iter().filter(|(key, _)| behind(key)).peekable();
+                let mut current = current.peekable();
+                // A key that changed since is what its first change found; every other one is what it is now.
                 loop {
-                    let next = match (current.peek(), past.peek()) {
-                        (Some((one, _)), Some((other, _))) if one > other => past.next(),
-                        (Some(_), _) => current.next(),
-                        (None, _) => past.next(),
+                    let order = match (current.peek(), changed.peek()) {
+                        (Some((key, _)), Some((other, _))) => key.cmp(other),
+                        (Some(_), None) => Ordering::Less,
+                        (None, Some(_)) => Ordering::Greater,
+                        (None, None) => break,
                     };
-                    let Some((key, version)) = next else { break };
-                    if page.add(key, version).is_full() {
+                    let now = if order.is_le() { current.next() } else { None };
+                    let then = if order.is_ge() { changed.next() } else { None };
+                    let visible = match then {
+                        Some((key, version)) => version.map(|version| (key, version)),
+                        None => now,
+                    };
+                    if visible.is_some_and(|(key, version)| page.add(key, version).is_full()) {
                         break;
                     }
                 }

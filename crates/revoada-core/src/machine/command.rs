@@ -5,7 +5,7 @@ use revoada_attest::{Block, Digest, Witness};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
-use crate::keyspace::{Op, Operation, Outcome, Revision, Txn};
+use crate::keyspace::{Op, Operation, OperationRefused, Outcome, Revision, Txn};
 use crate::roles::RoleNote;
 
 /// One change of the replicated state. Several travel as one log entry; each is answered by itself.
@@ -78,13 +78,19 @@ pub enum Done {
 pub struct Refused {
     /// Which condition it is.
     pub kind: ErrorKind,
-    /// In words. The types of the refusals end here: they do not travel.
+    /// In words.
     pub reason: String,
+    /// What the keyspace refused, where it was the keyspace; faces map it to their own codes.
+    pub operation: Option<Box<OperationRefused>>,
 }
 
 impl Refused {
+    pub(super) fn because(kind: ErrorKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), operation: None }
+    }
+
     pub(super) fn new(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
-        Self { kind, reason: error.to_string() }
+        Self { kind, reason: error.to_string(), operation: None }
     }
 }
 

@@ -101,10 +101,7 @@ impl ClusterState {
                 }
                 other => {
                     self.staged = other;
-                    Err(Refused {
-                        kind: ErrorKind::Conflict,
-                        reason: "another restore was begun before this one ended".to_owned(),
-                    })
+                    Err(Refused::because(ErrorKind::Conflict, "another restore was begun before this one ended".to_owned()))
                 }
             },
         }
@@ -113,16 +110,16 @@ impl ClusterState {
     fn change(&mut self, operation: Operation) -> Reply {
         match self.keyspace.apply(operation) {
             Ok(outcome) => Ok(Done::Keyspace(Box::new(outcome))),
-            Err(refused) => Err(Refused::new(refused.kind(), &refused)),
+            Err(refused) => {
+                let reason = refused.to_string();
+                Err(Refused { kind: refused.kind(), reason, operation: Some(Box::new(refused)) })
+            }
         }
     }
 
     fn transit(&mut self, block: Block, context: Context) -> Reply {
         if !self.is_member(&block.body.proposer) {
-            return Err(Refused {
-                kind: ErrorKind::Denied,
-                reason: format!("the proposer {} is not a member of this cluster", block.body.proposer.short()),
-            });
+            return Err(Refused::because(ErrorKind::Denied, format!("the proposer {} is not a member of this cluster", block.body.proposer.short())));
         }
         let refused = |refused: crate::roles::TransitionRefused| Refused::new(refused.kind(), &refused);
         // Both must accept it before either changes.
@@ -140,10 +137,7 @@ impl ClusterState {
 
     fn witness(&mut self, index: u64, digest: &Digest, witness: Witness) -> Reply {
         if !self.is_member(&witness.node) {
-            return Err(Refused {
-                kind: ErrorKind::Denied,
-                reason: format!("the witness {} is not a member of this cluster", witness.node.short()),
-            });
+            return Err(Refused::because(ErrorKind::Denied, format!("the witness {} is not a member of this cluster", witness.node.short())));
         }
         match self.chain.add_witness(index, digest, witness) {
             Ok(new) => Ok(Done::Witnessed { new }),
@@ -155,18 +149,12 @@ impl ClusterState {
         if first {
             self.staged = Some(Arc::new(Staged { id, entries: Vec::new() }));
         }
-        let conflict = || Refused {
-            kind: ErrorKind::Conflict,
-            reason: "another restore was begun before this one ended".to_owned(),
-        };
+        let conflict = || Refused::because(ErrorKind::Conflict, "another restore was begun before this one ended".to_owned());
         let staged = self.staged.as_mut().filter(|staged| staged.id == id).ok_or_else(conflict)?;
         let staged = Arc::make_mut(staged);
         if staged.entries.len() + entries.len() > limits::RESTORE_ENTRIES_MAX {
             self.staged = None;
-            return Err(Refused {
-                kind: ErrorKind::Exhausted,
-                reason: format!("a snapshot of more than {} entries", limits::RESTORE_ENTRIES_MAX),
-            });
+            return Err(Refused::because(ErrorKind::Exhausted, format!("a snapshot of more than {} entries", limits::RESTORE_ENTRIES_MAX)));
         }
         staged.entries.extend(entries);
         Ok(Done::Staged { entries: staged.entries.len() as u64 })

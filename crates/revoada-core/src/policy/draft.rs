@@ -94,11 +94,16 @@ impl<'a> Draft<'a> {
         *node == self.observed.leader || seen.is_some_and(|seen| seen.membership == Membership::Alive)
     }
 
-    /// Alive and caught up, so that it can count as a voter at once.
+    /// Alive and caught up, so that it can be chosen to vote at once.
     pub(super) fn is_ready(&self, node: &NodeId) -> bool {
+        self.is_alive(node) && self.has_caught_up(node)
+    }
+
+    /// Whether it can count as a voter. What was chosen already is not held up by one noisy detector.
+    fn has_caught_up(&self, node: &NodeId) -> bool {
         let replication = self.observed.replication.get(node);
         let caught_up = replication.is_some_and(|replication| replication.reachable && replication.caught_up);
-        self.is_alive(node) && (*node == self.observed.leader || caught_up)
+        *node == self.observed.leader || caught_up
     }
 
     fn commit(&mut self, record: &NodeRecord, kind: TransitionKind, to: Option<Role>, reason: String) {
@@ -291,7 +296,7 @@ impl<'a> Draft<'a> {
         let waiting: Vec<NodeId> = learners
             .iter()
             .filter(|node| shape.voters.contains(node) || shape.prepare.contains(node))
-            .filter(|node| !self.is_ready(node) && !self.is_lost(node))
+            .filter(|node| !self.has_caught_up(node) && !self.is_lost(node))
             .copied()
             .collect();
         if voters != *current || learners != self.observed.learners {
@@ -301,13 +306,13 @@ impl<'a> Draft<'a> {
             .extend(waiting.into_iter().map(|node| Step::WaitCaughtUp { node }));
     }
 
-    /// The voters of the shape that can vote now. A node that is not ready does not enter, and somebody who votes
+    /// The voters of the shape that can vote now. A node that has not caught up does not enter, and somebody who votes
     /// today keeps its place for it: never an even number, never fewer losses survived than today or in the end.
     fn votable(&mut self, shape: &Shape) -> BTreeSet<NodeId> {
         let current = &self.observed.voters;
         let mut voters = shape.voters.clone();
         for node in &shape.voters {
-            if current.contains(node) || self.is_ready(node) {
+            if current.contains(node) || self.has_caught_up(node) {
                 continue;
             }
             voters.remove(node);

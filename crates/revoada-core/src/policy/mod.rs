@@ -158,8 +158,8 @@ impl Plan {
 
 /// Plans the steps from what is observed to what is declared.
 ///
-/// Pure and deterministic. `now_ms` is the leader's clock in milliseconds since 1970; a clock that went back delays
-/// what damping holds and hastens nothing. The driver executes the steps in order and plans again after each effect;
+/// Pure and deterministic. `now_ms` is the leader's clock in milliseconds since 1970; a clock that went back
+/// delays what damping holds by a minute at most, and what a quarantine holds until it has caught up. The driver executes the steps in order and plans again after each effect;
 /// executing all of them first comes to the same.
 ///
 /// Without a quorum of voters that are not lost, the plan is empty: nothing could be committed.

@@ -124,6 +124,11 @@ fn crowd(draft: &Draft<'_>, record: &NodeRecord, among: &[&NodeRecord]) -> (usiz
     }
 }
 
+/// Whether its promotion is committed and the membership has not followed.
+fn is_half_done(draft: &Draft<'_>, record: &NodeRecord) -> bool {
+    record.moving == Some(Moving::Promoting) && !draft.observed.voters.contains(&record.id)
+}
+
 fn wants_out(record: &NodeRecord) -> bool {
     matches!(record.wish, Some(Role::Worker | Role::Observer))
 }
@@ -150,6 +155,7 @@ impl<'a> Choice<'a> {
             let standing = (record.quarantined.is_some(), record.drained);
             (
                 draft.is_lost(&record.id),
+                !draft.observed.voters.contains(&record.id),
                 record.id != draft.observed.leader,
                 standing,
                 &record.name,
@@ -166,6 +172,14 @@ impl<'a> Choice<'a> {
             prepare,
             why,
         }
+    }
+
+    /// Those whose promotion is committed and whom the membership has not followed.
+    fn half_done(&self) -> impl Iterator<Item = &'a NodeRecord> {
+        self.stay
+            .iter()
+            .copied()
+            .filter(|record| is_half_done(self.draft, record))
     }
 
     /// Those that could take a place, whether they are ready or not, without those chosen already.
@@ -185,7 +199,14 @@ impl<'a> Choice<'a> {
     fn fill_places(&mut self) {
         let draft = self.draft;
         let places = self.declared.saturating_sub(self.stay.len());
-        let exempt = self.leave.iter().filter(|record| draft.is_lost(&record.id)).count();
+        let votes = |record: &&NodeRecord| record.is_voter() || draft.observed.voters.contains(&record.id);
+        let lost = draft
+            .roles
+            .members()
+            .filter(votes)
+            .filter(|record| draft.is_lost(&record.id))
+            .count();
+        let exempt = lost.saturating_sub(self.half_done().count());
         for place in 0..places {
             let mut open = self.candidates();
             open.retain(|record| place < exempt || !record.is_damped(draft.now_ms));
@@ -209,6 +230,10 @@ impl<'a> Choice<'a> {
                 None => break,
             }
         }
+        let missing = places > self.fill.len() + self.prepare.len();
+        let mut early = if missing { self.candidates() } else { Vec::new() };
+        early.extend(self.stay.iter().filter(|record| !record.is_fit() || wants_out(record)));
+        self.why.extend(early.iter().map(|record| waits(record)));
     }
 
     /// An operator's promotion in a full topology is an exchange: the one that goes is not the leader, if there is
@@ -237,10 +262,7 @@ impl<'a> Choice<'a> {
                 }
                 _ => {
                     if asker.is_damped(draft.now_ms) || victim.is_none() {
-                        self.why.push(format!(
-                            "{} waits: a node changes its role at most once a minute",
-                            asker.name
-                        ));
+                        self.why.push(waits(asker));
                     }
                     self.prepare.insert(asker.id);
                 }
@@ -248,16 +270,16 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// Who goes first when somebody has to: never the leader if there is another, nor a node that an exchange has
-    /// just chosen.
+    /// Who goes first when somebody has to. Last of all a node that an exchange has just chosen, for a plan never
+    /// turns round; and the leader only if there is no other.
     fn drop_key(&self, record: &'a NodeRecord) -> (bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>) {
         let (zone, rack) = crowd(self.draft, record, &self.stay);
         let crowded = (-zone.cast_signed(), -rack.cast_signed());
         let chosen = record.moving == Some(Moving::Promoting) || wants_in(record);
         let fit = record.is_fit() && !wants_out(record);
         (
-            record.id == self.draft.observed.leader,
             chosen,
+            record.id == self.draft.observed.leader,
             fit,
             crowded,
             std::cmp::Reverse(record.name.as_str()),
@@ -268,25 +290,22 @@ impl<'a> Choice<'a> {
     /// committed, and its second was undamped then.
     fn drop_surplus(&mut self) {
         let draft = self.draft;
-        let half_done = |record: &&NodeRecord| {
-            record.moving == Some(Moving::Promoting) && !draft.observed.voters.contains(&record.id)
-        };
-        let completing = self.stay.iter().any(half_done);
+        let half_done = self.half_done().next();
         let nodes = draft.roles.members().count();
         while self.stay.len() > self.declared {
             let open = self
                 .stay
                 .iter()
                 .enumerate()
-                .filter(|(_, record)| completing || !record.is_damped(draft.now_ms));
+                .filter(|(_, record)| half_done.is_some() || !record.is_damped(draft.now_ms));
             let Some((index, _)) = open.min_by_key(|(_, record)| self.drop_key(record)) else {
                 self.why
                     .push("voters that are too many wait: a node changes its role at most once a minute".into());
                 break;
             };
-            let reason = match completing {
-                true => "another was promoted in its place".to_owned(),
-                false => wanted_by(draft, self.declared, nodes),
+            let reason = match half_done {
+                Some(chosen) => format!("{} was promoted in its place", chosen.name),
+                None => wanted_by(draft, self.declared, nodes),
             };
             let record = self.stay.remove(index);
             self.dropped.push((record, reason));
@@ -300,19 +319,20 @@ impl<'a> Choice<'a> {
         let places = self.declared.saturating_sub(chosen(&self)).min(self.leave.len());
         let mut kept: Vec<&NodeRecord> = self.leave.drain(..places).collect();
         if (chosen(&self) + kept.len()).is_multiple_of(2) {
-            let lost = kept.pop_if(|record| draft.is_lost(&record.id) && !self.fill.is_empty());
-            match (lost, self.fill.pop_if(|_| lost.is_none())) {
-                (Some(lost), _) => self.leave.insert(0, lost),
+            let replaced = kept.pop_if(|_| !self.fill.is_empty());
+            match (replaced, self.fill.pop_if(|_| replaced.is_none())) {
+                (Some(replaced), _) => self.leave.insert(0, replaced),
                 // It is ready, and stays so, for the day when there are two.
                 (None, Some(early)) => drop(self.prepare.insert(early.id)),
                 (None, None) => self.stay.extend(self.dropped.pop().map(|(record, _)| record)),
             }
         }
+        let hope = if self.prepare.is_empty() { "" } else { " yet" };
         self.why.extend(kept.iter().map(|record| {
-            let name = &record.name;
+            let ails = what_ails(draft, record);
             format!(
-                "{name} is {} and keeps its vote: nobody can take its place",
-                what_ails(draft, record)
+                "{} keeps its vote ({ails}): nobody can take its place{hope}",
+                record.name
             )
         }));
         let staying = self.stay.iter().chain(&self.fill).chain(&kept);
@@ -331,15 +351,32 @@ impl<'a> Choice<'a> {
         let draft = self.draft;
         let nodes = draft.roles.members().count();
         let role = others(draft.intent.topology, nodes);
-        let mut goers: Vec<(&NodeRecord, String)> = Vec::new();
-        goers.extend(
-            self.leave
-                .iter()
-                .rev()
-                .map(|record| (*record, what_ails(draft, record).to_owned())),
-        );
+        let mut goers: Vec<(&NodeRecord, String)> = self
+            .leave
+            .iter()
+            .map(|record| (*record, what_ails(draft, record).to_owned()))
+            .collect();
+        goers.sort_by_key(|(record, _)| (!draft.is_lost(&record.id), &record.name));
         goers.extend(self.dropped.iter().map(|(record, reason)| (*record, reason.clone())));
-        let mut changes = Vec::new();
+        let demotion = |(record, reason): &(&NodeRecord, String)| {
+            let to = record.wish.filter(|wish| *wish != Role::ControlPlane).unwrap_or(role);
+            Change {
+                node: record.id,
+                kind: TransitionKind::Demote,
+                to,
+                reason: reason.clone(),
+            }
+        };
+        // Exchanges of which only the first half is committed come first.
+        let demoted = |record: &&NodeRecord| record.moving == Some(Moving::Demoting);
+        let demoted = draft
+            .roles
+            .members()
+            .filter(demoted)
+            .filter(|record| draft.observed.voters.contains(&record.id));
+        let owed = self.half_done().count().saturating_sub(demoted.count());
+        let (owed, goers) = goers.split_at(owed.min(goers.len()));
+        let mut changes: Vec<Change> = owed.iter().map(demotion).collect();
         for index in 0..self.fill.len().max(goers.len()) {
             let goer = goers.get(index);
             if let Some(record) = self.fill.get(index) {
@@ -351,11 +388,7 @@ impl<'a> Choice<'a> {
                 let (node, kind, to) = (record.id, TransitionKind::Promote, Role::ControlPlane);
                 changes.push(Change { node, kind, to, reason });
             }
-            if let Some((record, reason)) = goer {
-                let to = record.wish.filter(|wish| *wish != Role::ControlPlane).unwrap_or(role);
-                let (node, kind, reason) = (record.id, TransitionKind::Demote, reason.clone());
-                changes.push(Change { node, kind, to, reason });
-            }
+            changes.extend(goer.map(demotion));
         }
         changes.extend(self.reassignments(role, nodes));
         changes
@@ -391,9 +424,14 @@ impl<'a> Choice<'a> {
     }
 }
 
+/// Said of a node that damping holds.
+fn waits(record: &NodeRecord) -> String {
+    format!("{} waits: a node changes its role at most once a minute", record.name)
+}
+
 fn wanted_by(draft: &Draft<'_>, declared: usize, nodes: usize) -> String {
     format!(
-        "{} wants {declared} voters of {nodes} nodes",
+        "{} wants {declared} of {nodes} nodes to vote",
         draft.intent.topology.name()
     )
 }
@@ -407,8 +445,8 @@ fn what_ails(draft: &Draft<'_>, record: &NodeRecord) -> &'static str {
     } else if record.drained {
         "draining"
     } else if wants_out(record) {
-        "an operator asked for its demotion"
+        "demoted by an operator"
     } else {
-        "there are more voters than declared"
+        "another was asked for"
     }
 }

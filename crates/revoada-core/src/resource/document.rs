@@ -65,10 +65,9 @@ pub(super) fn parse_one(document: Bytes, format: ResourceFormat) -> Result<Resou
             bytes: &document,
             source_name: UNNAMED,
         };
-        let document_number = None;
         match format {
             ResourceFormat::Native => unplaced(UNNAMED, fault.refusal),
-            _ => input.error(fault, 0, document_number, None),
+            _ => input.error(fault, 0, None, None),
         }
     })?;
     assemble(content, format, document).map_err(|refusal| unplaced(UNNAMED, refusal))
@@ -142,7 +141,10 @@ pub(super) fn unplaced(source: &str, refusal: Refusal) -> ManifestError {
         item: None,
         position: None,
     };
-    ManifestError { place, refusal }
+    ManifestError {
+        place: Box::new(place),
+        refusal,
+    }
 }
 
 enum Listed {
@@ -192,7 +194,7 @@ impl<'a> Input<'a> {
             position,
         };
         ManifestError {
-            place,
+            place: Box::new(place),
             refusal: fault.refusal,
         }
     }
@@ -230,7 +232,10 @@ impl<'a> Input<'a> {
                     item: None,
                     position: None,
                 };
-                ManifestError { place, refusal }
+                ManifestError {
+                    place: Box::new(place),
+                    refusal,
+                }
             })?;
             if length >= limits::DOCUMENT_BYTES_MAX {
                 return Err(self.error(Refusal::TooLarge { bytes: length }.into(), at, number, None));

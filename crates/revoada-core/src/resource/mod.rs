@@ -65,7 +65,7 @@ impl ResourceFormat {
         Some(match extension.to_ascii_lowercase().as_str() {
             "yaml" | "yml" => Self::Yaml,
             "json" => Self::Json,
-            "hcl" | "nomad" => Self::Hcl,
+            "hcl" => Self::Hcl,
             "cbor" | "native" => Self::Native,
             _ => return None,
         })

@@ -16,8 +16,8 @@ use crate::limits;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {refusal}")]
 pub struct ManifestError {
-    /// Where.
-    pub place: Place,
+    /// Where. Boxed, because the good results that an error travels beside are small.
+    pub place: Box<Place>,
     /// What, to branch on.
     pub refusal: Refusal,
 }
@@ -95,9 +95,9 @@ pub enum Refusal {
     /// More than one document where one was expected.
     #[error("there is more than one document in it; give exactly one")]
     SeveralDocuments,
-    /// Larger than [`limits::DOCUMENT_BYTES_MAX`]; refused before it is parsed.
+    /// [`limits::DOCUMENT_BYTES_MAX`] and more; refused before it is parsed.
     #[error(
-        "the document has {bytes} bytes or more, and the limit is {}; split it",
+        "the document has {bytes} bytes or more, and fewer than {} are allowed; split it",
         limits::DOCUMENT_BYTES_MAX
     )]
     TooLarge {
@@ -167,8 +167,8 @@ pub enum Refusal {
         /// What is wrong with it: "contains '/'".
         why: &'static str,
     },
-    /// An item of a `List` that is not a resource list.
-    #[error("it is a List whose items are not a list; give it items: [...]")]
+    /// A `List` without a list of items.
+    #[error("it is a List without a list of items; add items, or give it another kind and a name")]
     BadList,
     /// Text that is not of its format.
     #[error("it is not valid {format}: {detail}")]

@@ -88,9 +88,8 @@ impl FromStr for KindSelector {
             kind: kind.to_owned(),
             group: group.to_owned(),
         };
-        selector
-            .reference("", "name")
-            .check()
+        super::reference::check_name("kind", text)
+            .and_then(|()| selector.reference("", "name").check())
             .map_err(|_| ParseSelectorError::at(text, 0, "it is no KIND or KIND.GROUP"))?;
         Ok(selector)
     }

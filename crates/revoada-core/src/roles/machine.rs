@@ -465,7 +465,7 @@ impl NodeRecord {
         self.lost_since_ms = Some(at_ms);
         self.last_loss_ms = Some(at_ms);
         self.losses_ms
-            .retain(|loss_ms| at_ms.saturating_sub(*loss_ms) <= FLAPPING_WINDOW_MS);
+            .retain(|loss_ms| at_ms.abs_diff(*loss_ms) <= FLAPPING_WINDOW_MS);
         self.losses_ms.push(at_ms);
         let surplus = self.losses_ms.len().saturating_sub(FLAPPING_LOSSES);
         self.losses_ms.drain(..surplus);

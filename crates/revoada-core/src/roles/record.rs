@@ -119,11 +119,11 @@ impl NodeRecord {
         self.is_member() && self.quarantined.is_none() && !self.drained
     }
 
-    /// Whether its role changed less than [`ROLE_CHANGE_INTERVAL_MS`] before `now_ms`. A clock that went back counts
-    /// as no time passed.
+    /// Whether its role changed less than [`ROLE_CHANGE_INTERVAL_MS`] before `now_ms`, or after it: of two leaders'
+    /// clocks either may be wrong, and one that was hours ahead must not hold a node for hours.
     pub fn is_damped(&self, now_ms: u64) -> bool {
         self.changed_at_ms
-            .is_some_and(|changed_ms| now_ms.saturating_sub(changed_ms) < ROLE_CHANGE_INTERVAL_MS)
+            .is_some_and(|changed_ms| now_ms.abs_diff(changed_ms) < ROLE_CHANGE_INTERVAL_MS)
     }
 
     /// Whether it was lost [`FLAPPING_LOSSES`] times within one [`FLAPPING_WINDOW_MS`], and not restored since. It

@@ -1,4 +1,6 @@
 //! Three voters and at least one worker, so that a lost voter has somebody to take its place.
+//!
+//! Rejected: the same as `quorum-3m` with a remark. Only a least number of four makes sure of the worker.
 
 use revoada_attest::Role;
 

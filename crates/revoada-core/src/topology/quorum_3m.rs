@@ -1,4 +1,6 @@
 //! Three voters, whatever the number of nodes: the smallest shape that survives a loss.
+//!
+//! Rejected: five voters from five nodes on. A write would wait for three disks; who wants that declares a phalanx.
 
 use revoada_attest::Role;
 

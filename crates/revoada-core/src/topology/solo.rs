@@ -1,4 +1,6 @@
 //! One node decides; any others only work.
+//!
+//! Rejected: growing to three voters as soon as there are three nodes. What was declared would no longer be what is.
 
 use revoada_attest::Role;
 

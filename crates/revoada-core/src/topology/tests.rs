@@ -84,7 +84,7 @@ proptest! {
             prop_assert!(voters <= nodes);
             prop_assert!(nodes == 0 || voters % 2 == 1, "{} of {nodes} has {voters}", topology.name());
             if nodes >= topology.nodes_min() {
-                prop_assert!(topology.validate(Shape { nodes, voters }).is_ok());
+                prop_assert_eq!(topology.validate(Shape { nodes, voters }), Ok(()));
             }
         }
     }

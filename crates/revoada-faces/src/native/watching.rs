@@ -76,6 +76,9 @@ impl Stream for Lines {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.events.is_some() && self.stopping.as_mut().poll(cx).is_ready() {
+            self.events = None;
+        }
         let mut chunk = Vec::new();
         while let Some(events) = &mut self.events {
             match events.as_mut().poll_next(cx) {
@@ -87,12 +90,7 @@ impl Stream for Lines {
                     }
                 }
                 Poll::Ready(None) => self.events = None,
-                Poll::Pending if chunk.is_empty() => {
-                    if self.stopping.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.events = None;
-                }
+                Poll::Pending if chunk.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
         }

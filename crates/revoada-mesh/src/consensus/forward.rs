@@ -33,9 +33,15 @@ pub(super) enum Proposed {
 /// The answer to a forwarded read: the index that must be applied before it may be served.
 pub(super) type Confirmed = Result<u64, ReadError>;
 
+/// Answers requests that are not consensus's own: a verb and a body, and the answer's body.
+pub type Extra = std::sync::Arc<dyn Fn(u8, Bytes) -> futures::future::BoxFuture<'static, Bytes> + Send + Sync>;
+
+/// The first verb that is left to [`Extra`].
+pub const EXTRA_VERBS: u8 = 64;
+
 /// Answers one connection's forwarded requests until it closes. Requests are answered beside each other, at most
 /// [`limits::FORWARDED_PER_CONNECTION_MAX`] at once; more are not read.
-pub async fn serve(connection: Connection, raft: Raft, reads: Reads) {
+pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extra) {
     let (sink, mut frames) = connection.frames.split();
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
     let stop = CancellationToken::new();
@@ -45,12 +51,13 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads) {
     while let Some(Ok(frame)) = frames.next().await {
         let Some(Message { verb, call, body }) = Message::decode(frame) else { return };
         let Ok(slot) = room.clone().acquire_owned().await else { return };
-        let (raft, reads, answers) = (raft.clone(), reads.clone(), answers.clone());
+        let (raft, reads, extra, answers) = (raft.clone(), reads.clone(), extra.clone(), answers.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             let _slot = slot;
             let body = match verb {
                 verb::PROPOSE => encode(&propose(&raft, body).await),
                 verb::READ_INDEX => encode(&reads.confirm_here(Duration::from_millis(limits::READ_MS_MAX)).await),
+                verb if verb >= EXTRA_VERBS => extra(verb, body).await,
                 // Another version's verb: no answer, and the caller's time runs out.
                 _ => return,
             };

@@ -78,6 +78,11 @@ impl Machine {
         Self { shared: Arc::new(Shared { state: RwLock::new(position), applied }), checkpoints }
     }
 
+    /// The last applied entry.
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.shared.state.read().last_applied
+    }
+
     /// What readers use.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared

@@ -11,6 +11,9 @@ mod network;
 pub mod peers;
 mod propose;
 mod read;
+mod recover;
+#[cfg(test)]
+mod suite;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,17 +31,19 @@ use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Reply};
 
 use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
+use crate::transport::link::CallError;
 use crate::transport::{Handler, chain};
 use checkpoint::Checkpoints;
 use log_store::LogStore;
 use machine::{Machine, Shared};
 use network::Network;
-use peers::Peers;
+use peers::{Lane, Peers};
 use propose::Proposer;
 use read::Reads;
 use types::{Member, Raft};
 
 pub use checkpoint::CheckpointError;
+pub use forward::{EXTRA_VERBS, Extra};
 pub use machine::Applied;
 pub use propose::ProposeError;
 pub use read::ReadError;
@@ -128,13 +133,14 @@ pub use crate::log::LogStats;
 /// Consensus on one node. Clones share everything.
 #[derive(Clone)]
 pub struct Consensus {
-    id: NodeId,
+    heard_leader: Arc<parking_lot::Mutex<std::time::Instant>>,
     raft: Raft,
     shared: Arc<Shared>,
     log: LogStore,
     checkpoints: Arc<Checkpoints>,
     proposer: Proposer,
     reads: Reads,
+    peers: Peers,
     names: Arc<BTreeMap<NodeId, String>>,
 }
 
@@ -168,10 +174,10 @@ impl Opened {
         self.log.engine().bounds().last_index.is_some() || self.checkpoints.current().is_some()
     }
 
-    /// A look at the log's position, for hellos: the durable vote's term and the last index.
-    pub fn position(&self) -> impl Fn() -> (u64, u64) + Send + Sync + 'static {
-        let log = self.log.clone();
-        move || log.position()
+    /// The durable vote's term, and how far log and checkpoint reach.
+    pub fn position(&self) -> (u64, u64) {
+        let (term, last) = self.log.position();
+        (term, last.max(self.machine.shared().applied().borrow().index))
     }
 
     /// Starts Raft.
@@ -206,9 +212,10 @@ impl Opened {
             .map_err(|error| refused(chain(&error)))?;
         let patience = Duration::from_millis(limits::WRITE_PATIENCE_MS);
         let consensus = Consensus {
-            id: config.id,
+            heard_leader: Arc::new(parking_lot::Mutex::new(std::time::Instant::now())),
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
-            reads: Reads::start(raft.clone(), peers, config.id, shared.clone()),
+            reads: Reads::start(raft.clone(), peers.clone(), config.id, shared.clone()),
+            peers,
             raft,
             shared,
             log: self.log,
@@ -345,14 +352,42 @@ impl Consensus {
 
     /// What the listener does with Raft's connections.
     pub fn raft_handler(&self) -> Handler {
-        let (raft, checkpoints) = (self.raft.clone(), self.checkpoints.clone());
-        Arc::new(move |connection| Box::pin(network::serve(connection, raft.clone(), checkpoints.clone())))
+        let served = network::Served {
+            raft: self.raft.clone(),
+            checkpoints: self.checkpoints.clone(),
+            heard_leader: self.heard_leader.clone(),
+        };
+        Arc::new(move |connection| Box::pin(network::serve(connection, served.clone())))
     }
 
-    /// What the listener does with forwarded requests.
-    pub fn forward_handler(&self) -> Handler {
+    /// What the listener does with forwarded requests; those that are not consensus's own go to `extra`.
+    pub fn forward_handler(&self, extra: Extra) -> Handler {
         let (raft, reads) = (self.raft.clone(), self.reads.clone());
-        Arc::new(move |connection| Box::pin(forward::serve(connection, raft.clone(), reads.clone())))
+        Arc::new(move |connection| {
+            Box::pin(forward::serve(connection, raft.clone(), reads.clone(), extra.clone()))
+        })
+    }
+
+    /// Asks the leader something that is not consensus's own; `verb` is at least [`EXTRA_VERBS`].
+    pub async fn ask_leader(&self, verb: u8, body: bytes::Bytes, limit: Duration) -> Result<bytes::Bytes, ProposeError> {
+        let leader = self.view().leader.ok_or_else(|| {
+            ProposeError::Unavailable("no leader is known: there may be no quorum".to_owned())
+        })?;
+        let connect = Duration::from_millis(limits::CONNECT_MS_MAX);
+        let link = self
+            .peers
+            .link(leader, Lane::Forward, connect)
+            .await
+            .map_err(|error| ProposeError::Unavailable(chain(&error)))?;
+        link.call(verb, body, limit).await.map_err(|error| match error {
+            CallError::NotSent | CallError::Full => ProposeError::Unavailable(error.to_string()),
+            CallError::Broken | CallError::Late => ProposeError::OutcomeUnknown(error.to_string()),
+        })
+    }
+
+    /// How long ago this node last heard from a leader; for a node that never did, since it started.
+    pub fn heard_leader(&self) -> Duration {
+        self.heard_leader.lock().elapsed()
     }
 
     /// Figures of the log.
@@ -365,9 +400,10 @@ impl Consensus {
         self.log.engine().size_bytes()
     }
 
-    /// The durable vote's term and the last index of the log.
+    /// The durable vote's term, and how far log and state reach.
     pub fn position(&self) -> (u64, u64) {
-        self.log.position()
+        let (term, last) = self.log.position();
+        (term, last.max(self.shared.applied().borrow().index))
     }
 
     /// Stops Raft and closes the log; what was accepted is on disk afterwards.

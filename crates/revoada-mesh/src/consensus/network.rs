@@ -328,10 +328,22 @@ impl RaftNetworkV2<Types> for Client {
     }
 }
 
+/// What answers Raft's messages on this node.
+#[derive(Clone)]
+pub struct Served {
+    /// Raft.
+    pub raft: Raft,
+    /// Where received checkpoints go.
+    pub checkpoints: Arc<Checkpoints>,
+    /// When a leader was last heard.
+    pub heard_leader: Arc<parking_lot::Mutex<std::time::Instant>>,
+}
+
 /// Answers one connection's Raft messages until it closes.
 ///
 /// Appends are given to Raft in order and read no faster than Raft takes them; votes are answered beside them.
-pub async fn serve(connection: Connection, raft: Raft, checkpoints: Arc<Checkpoints>) {
+pub async fn serve(connection: Connection, served: Served) {
+    let Served { raft, checkpoints, heard_leader } = served;
     let (sink, mut frames) = connection.frames.split();
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
     let stop = CancellationToken::new();
@@ -344,6 +356,7 @@ pub async fn serve(connection: Connection, raft: Raft, checkpoints: Arc<Checkpoi
         let answer = match verb {
             verb::APPEND => {
                 let Ok(request) = decode(&body) else { return };
+                *heard_leader.lock() = std::time::Instant::now();
                 if append.as_ref().is_none_or(|(current, _)| *current != call) {
                     append = Some((call, start_append(call, &raft, &answers, &stop)));
                 }

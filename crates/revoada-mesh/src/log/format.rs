@@ -259,8 +259,12 @@ impl SegmentHeader {
             return Err(HeaderFault::Zero);
         }
         if fixed[0..8] != MAGIC {
-            // A block that never reached the disk reads as zeros up to a block's end, never in part of a sector.
-            return Err(if fixed[0..8] == [0; 8] {
+            // What never reached the disk, or was cut off, reads as zeros; anything else was never a segment.
+            let is_cut = fixed
+                .iter()
+                .zip(MAGIC)
+                .all(|(found, byte)| *found == byte || *found == 0);
+            return Err(if is_cut {
                 HeaderFault::Checksum
             } else {
                 HeaderFault::Magic

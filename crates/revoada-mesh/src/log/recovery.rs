@@ -40,7 +40,7 @@ pub struct TornTail {
 }
 
 /// A log as it was read back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Replayed {
     pub extent: Extent,
     pub metadata: BTreeMap<u8, Bytes>,
@@ -83,12 +83,13 @@ pub(super) fn replay(disk: &Disk, identity: u64, segment_bytes: u64) -> Result<R
             ..first_segment(disk, identity, segment_bytes)?
         });
     }
+    let torn_end = log.judge_tail(identity)?;
     if !log.positions.covers(log.extent.first, log.extent.next) {
         return Err(OpenError::Missing {
             file: disk.segment_path(numbers[0].saturating_sub(1)),
         });
     }
-    log.settle_tail(disk, identity, segment_bytes)?;
+    log.settle_tail(disk, torn_end, segment_bytes)?;
     if let Some(torn) = torn_header {
         disk.remove_segment(last)
             .and_then(|()| disk.sync_folder())
@@ -219,21 +220,6 @@ fn judge_header(
     }
 }
 
-impl Default for Replayed {
-    fn default() -> Self {
-        Self {
-            extent: Extent::default(),
-            metadata: BTreeMap::new(),
-            positions: Positions::default(),
-            sequence: 0,
-            segments: BTreeMap::new(),
-            active: 0,
-            tail: 0,
-            torn_tail: None,
-        }
-    }
-}
-
 impl Replayed {
     /// Begins a segment: its header has to say what the segments before it add up to.
     fn enter(
@@ -345,8 +331,8 @@ impl Replayed {
         Ok(())
     }
 
-    /// Decides what is behind the last record, cuts it if it was torn, and makes everything before it durable.
-    fn settle_tail(&mut self, disk: &Disk, identity: u64, segment_bytes: u64) -> Result<(), OpenError> {
+    /// Decides what is behind the last record; where it ends, if it was torn.
+    fn judge_tail(&self, identity: u64) -> Result<Option<u64>, OpenError> {
         let segment = &self.segments[&self.active];
         let behind = look_behind(
             &segment.file,
@@ -364,8 +350,14 @@ impl Replayed {
             }
             .into());
         }
+        Ok(behind.nonzero_end)
+    }
+
+    /// Cuts what was torn, and makes everything before it durable.
+    fn settle_tail(&mut self, disk: &Disk, torn_end: Option<u64>, segment_bytes: u64) -> Result<(), OpenError> {
+        let segment = &self.segments[&self.active];
         let failed = |source| OpenError::of("repair", &segment.path, source);
-        if let Some(end) = behind.nonzero_end {
+        if let Some(end) = torn_end {
             segment.file.set_len(self.tail).map_err(failed)?;
             let file = segment.path.clone();
             self.torn_tail = Some(TornTail {
@@ -424,14 +416,17 @@ fn look_behind(file: &File, salt: Salt, from: u64, sequence: u64) -> io::Result<
 
 /// Where the last byte at or behind `from` that is not zero ends.
 fn nonzero_end(file: &File, from: u64) -> io::Result<Option<u64>> {
-    let mut chunk = vec![0; LOG_READ_CHUNK_BYTES];
+    let (mut chunk, zeros) = (vec![0; LOG_READ_CHUNK_BYTES], vec![0; LOG_READ_CHUNK_BYTES]);
     let (mut offset, mut end) = (from, None);
     loop {
         let count = read_up_to(file, &mut chunk, offset)?;
         if count == 0 {
             return Ok(end);
         }
-        if let Some(at) = chunk[..count].iter().rposition(|byte| *byte != 0) {
+        // Prepared space is many megabytes of zeros, and comparing slices is as fast as memory.
+        if chunk[..count] != zeros[..count]
+            && let Some(at) = chunk[..count].iter().rposition(|byte| *byte != 0)
+        {
             end = Some(offset + at as u64 + 1);
         }
         offset += count as u64;

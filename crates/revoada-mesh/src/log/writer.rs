@@ -320,12 +320,9 @@ impl Writer {
 
     /// Leaves a witness behind the last record that all of it was durable, so that rot in the last write can be told
     /// from a torn one. The next write goes over it. It needs no sync of its own: without it the log is as good as
-    /// before.
+    /// before. Where the segment is full it lengthens the file by itself.
     fn mark(&mut self) {
         self.marked = true;
-        if self.active.tail + record_bytes(0) as u64 > self.segment_bytes {
-            return;
-        }
         let mut bytes = Vec::with_capacity(record_bytes(0));
         let fields = RecordFields {
             kind: RecordKind::Mark,

@@ -199,7 +199,7 @@ impl Transport {
                 self.gate
                     .admit(&peer, &said)
                     .map_err(|source| ConnectError::RefusedHere { address, source })?;
-                frames.codec_mut().set_max_frame_length(limits::FRAME_BYTES_MAX);
+                frames.codec_mut().set_max_frame_length(limits::LINK_FRAME_BYTES_MAX);
                 Ok(Connection { peer, hello: said, address, frames })
             }
             Some(hello::Answer::Refused { by, refusal }) => {
@@ -273,7 +273,7 @@ impl Transport {
             }
         };
         frames.send(Bytes::from(hello::encode(&hello::Answer::Welcome(mine)))).await?;
-        frames.codec_mut().set_max_frame_length(limits::FRAME_BYTES_MAX);
+        frames.codec_mut().set_max_frame_length(limits::LINK_FRAME_BYTES_MAX);
         Ok((protocol, Connection { peer, hello: said, address, frames }, held))
     }
 

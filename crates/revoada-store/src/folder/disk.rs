@@ -30,7 +30,11 @@ pub(super) enum WriteFailed {
 impl Folder {
     /// Opens a folder by its path, which may lead through symlinks: it is the operator's.
     pub(super) fn open(path: &std::path::Path) -> io::Result<Self> {
-        Ok(Self(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
+        Ok(Self(rustix::fs::open(
+            path,
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
     }
 
     /// Opens a folder in this one.
@@ -42,14 +46,19 @@ impl Folder {
     pub(super) fn folder_or_new(&self, name: &str) -> io::Result<Self> {
         match self.folder(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match rustix::fs::mkdirat(&self.0, name, FOLDER_MODE) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
+                let folder = self.folder_or_new_unsynced(name)?;
                 self.sync()?;
-                self.folder(name)
+                Ok(folder)
             }
             opened => opened,
+        }
+    }
+
+    /// The same, not durably: for what is synced as a whole later.
+    pub(super) fn folder_or_new_unsynced(&self, name: &str) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.0, name, FOLDER_MODE) {
+            Ok(()) | Err(Errno::EXIST) => self.folder(name),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -91,7 +100,10 @@ impl Folder {
         let mut bytes = Vec::new();
         File::from(file).take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
         if bytes.len() > bytes_max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {bytes_max} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it is longer than {bytes_max} bytes"),
+            ));
         }
         Ok(bytes)
     }

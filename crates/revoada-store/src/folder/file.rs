@@ -1,7 +1,7 @@
 //! One file of a folder: a line that says what the document cannot, and the document as it was given.
 //!
 //! ```text
-//! # revoada 1 yaml created=3 revision=7 version=2 blake3=HEX
+//! # revoada 1 yaml created=3 revision=7 version=2 blake3=HEX namespace=default
 //! kind: ConfigMap
 //! …
 //! ```
@@ -16,7 +16,7 @@ use revoada_core::resource::ResourceFormat;
 /// The format of the line.
 const VERSION: u32 = 1;
 /// The longest line, in bytes.
-pub(super) const LINE_BYTES_MAX: usize = 512;
+pub(super) const LINE_BYTES_MAX: usize = 1_024;
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,15 @@ pub(super) struct ResourceFile {
     pub(super) create_revision: u64,
     pub(super) revision: u64,
     pub(super) version: u64,
+    /// The namespace of the resource, which its document may leave open; empty for none.
+    pub(super) namespace: String,
     pub(super) document: Bytes,
 }
 
 impl ResourceFile {
     pub(super) fn render(&self) -> Vec<u8> {
         let digest = self.digest();
-        let mut bytes = format!("{} blake3={digest}\n", self.numbers()).into_bytes();
+        let mut bytes = format!("{} blake3={digest} namespace={}\n", self.numbers(), self.namespace).into_bytes();
         bytes.extend_from_slice(&self.document);
         bytes
     }
@@ -41,25 +43,46 @@ impl ResourceFile {
         let end = bytes.iter().take(LINE_BYTES_MAX).position(|byte| *byte == b'\n');
         let end = end.ok_or("its first line is missing")?;
         let line = std::str::from_utf8(&bytes[..end]).map_err(|_| "its first line is not text")?;
+        // A name may contain spaces, so the namespace is the rest of the line.
+        let (line, namespace) = line
+            .split_once(" namespace=")
+            .ok_or("its first line has no namespace")?;
         let mut words = line.split(' ');
         if words.next() != Some("#") || words.next() != Some("revoada") {
             return Err("its first line is not one of a stored resource".to_owned());
         }
         match words.next().and_then(|version| version.parse::<u32>().ok()) {
             Some(VERSION) => {}
-            Some(newer) if newer > VERSION => return Err(format!("it has format {newer}, and this build reads {VERSION}")),
+            Some(newer) if newer > VERSION => {
+                return Err(format!("it has format {newer}, and this build reads {VERSION}"));
+            }
             _ => return Err("its first line names no format".to_owned()),
         }
-        let format = words.next().and_then(format_named).ok_or("its first line names no format of a document")?;
+        let format = words
+            .next()
+            .and_then(format_named)
+            .ok_or("its first line names no format of a document")?;
         let mut number = |name: &str| {
             let value = words.next().and_then(|word| word.strip_prefix(name)?.strip_prefix('='));
-            value.and_then(|value| value.parse::<u64>().ok()).ok_or_else(|| format!("its first line has no {name}"))
+            value
+                .and_then(|value| value.parse::<u64>().ok())
+                .ok_or_else(|| format!("its first line has no {name}"))
         };
         let (create_revision, revision, version) = (number("created")?, number("revision")?, number("version")?);
         let digest = words.next().and_then(|word| word.strip_prefix("blake3="));
-        let digest: Digest = digest.and_then(|digest| digest.parse().ok()).ok_or("its first line has no digest")?;
+        let digest: Digest = digest
+            .and_then(|digest| digest.parse().ok())
+            .ok_or("its first line has no digest")?;
         let document = Bytes::copy_from_slice(&bytes[end + 1..]);
-        let file = Self { format, create_revision, revision, version, document };
+        let namespace = namespace.to_owned();
+        let file = Self {
+            format,
+            create_revision,
+            revision,
+            version,
+            namespace,
+            document,
+        };
         if words.next().is_some() || file.digest() != digest {
             return Err("it was changed from outside, or cut short".to_owned());
         }
@@ -69,34 +92,27 @@ impl ResourceFile {
     fn numbers(&self) -> String {
         format!(
             "# revoada {VERSION} {} created={} revision={} version={}",
-            format_name(self.format),
+            self.format.name(),
             self.create_revision,
             self.revision,
             self.version
         )
     }
 
-    /// Of the line up to here and the document: a number that was changed shows, too.
+    /// Of everything else in the file: a number that was changed shows, too.
     fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(self.numbers().as_bytes()).update(b"\n").update(&self.document);
+        hasher.update(self.numbers().as_bytes()).update(b"\n");
+        hasher
+            .update(self.namespace.as_bytes())
+            .update(b"\n")
+            .update(&self.document);
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 }
 
-const fn format_name(format: ResourceFormat) -> &'static str {
-    match format {
-        ResourceFormat::Native => "native",
-        ResourceFormat::Yaml => "yaml",
-        ResourceFormat::Json => "json",
-        ResourceFormat::Hcl => "hcl",
-    }
-}
-
 fn format_named(name: &str) -> Option<ResourceFormat> {
-    [ResourceFormat::Native, ResourceFormat::Yaml, ResourceFormat::Json, ResourceFormat::Hcl]
-        .into_iter()
-        .find(|format| format_name(*format) == name)
+    ResourceFormat::ALL.into_iter().find(|format| format.name() == name)
 }
 
 #[cfg(test)]
@@ -109,6 +125,7 @@ mod tests {
             create_revision: 3,
             revision: 7,
             version: 2,
+            namespace: "de fault".to_owned(),
             document: Bytes::from_static(b"kind: A\r\nmetadata: {name: \"\xc3\xa9\"}\n\n"),
         }
     }
@@ -134,7 +151,12 @@ mod tests {
 
     #[test]
     fn a_file_of_a_newer_format_is_refused_by_it() {
-        let newer = String::from_utf8(file().render()).expect("the test's document is text").replace("revoada 1", "revoada 2");
-        assert_eq!(ResourceFile::parse(newer.as_bytes()), Err("it has format 2, and this build reads 1".to_owned()));
+        let newer = String::from_utf8(file().render())
+            .expect("the test's document is text")
+            .replace("revoada 1", "revoada 2");
+        assert_eq!(
+            ResourceFile::parse(newer.as_bytes()),
+            Err("it has format 2, and this build reads 1".to_owned())
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Place {
         } else {
             shortened(escaped(&reference.namespace))
         };
-        Self { kind, namespace, file: shortened(escaped(&reference.name)) + SUFFIX }
+        Self {
+            kind,
+            namespace,
+            file: shortened(escaped(&reference.name)) + SUFFIX,
+        }
     }
 }
 
@@ -91,7 +95,12 @@ mod tests {
     use super::*;
 
     fn reference(kind: &str, namespace: &str, name: &str) -> ResourceRef {
-        ResourceRef { group: String::new(), kind: kind.into(), namespace: namespace.into(), name: name.into() }
+        ResourceRef {
+            group: String::new(),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     fn place(kind: &str, namespace: &str, name: &str) -> String {
@@ -100,28 +109,43 @@ mod tests {
 
     #[test]
     fn ordinary_names_can_be_read() {
-        assert_eq!(place("ConfigMap", "default", "app-1.v2"), "_config_map/default/app-1.v2.resource");
+        assert_eq!(
+            place("ConfigMap", "default", "app-1.v2"),
+            "_config_map/default/app-1.v2.resource"
+        );
         assert_eq!(place("Node", "", "n1"), "_node/%none/n1.resource");
-        let grouped = ResourceRef { group: "apps".into(), ..reference("Deployment", "web", "site") };
+        let grouped = ResourceRef {
+            group: "apps".into(),
+            ..reference("Deployment", "web", "site")
+        };
         assert_eq!(Place::of(&grouped).to_string(), "_deployment@apps/web/site.resource");
     }
 
     #[test]
     fn no_name_leads_out_of_its_folder() {
-        assert_eq!(place("..", ".", "../../etc/passwd"), "%2e%2e/%2e/%2e.%2f..%2fetc%2fpasswd.resource");
+        assert_eq!(
+            place("..", ".", "../../etc/passwd"),
+            "%2e%2e/%2e/%2e.%2f..%2fetc%2fpasswd.resource"
+        );
     }
 
     #[test]
     fn names_of_devices_are_told_apart_from_devices() {
         assert_eq!(place("con", "aux", "lpt1.txt"), "%63on/%61ux/%6cpt1.txt.resource");
         assert_eq!(place("CON", "nul", "COM9"), "%43_o_n/%6eul/%43_o_m9.resource");
-        assert_eq!(place("console", "auxiliary", "comet"), "console/auxiliary/comet.resource");
+        assert_eq!(
+            place("console", "auxiliary", "comet"),
+            "console/auxiliary/comet.resource"
+        );
     }
 
     #[test]
     fn the_longest_names_still_fit_and_stay_apart() {
         let long = "É".repeat(126);
-        let (one, other) = (place("K", "n", &format!("{long}a")), place("K", "n", &format!("{long}b")));
+        let (one, other) = (
+            place("K", "n", &format!("{long}a")),
+            place("K", "n", &format!("{long}b")),
+        );
         assert_ne!(one, other);
         assert!(one.split('/').all(|part| part.len() <= 255), "{one}");
     }

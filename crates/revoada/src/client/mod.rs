@@ -14,6 +14,8 @@ mod framed;
 mod http;
 mod path;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod watch;
 

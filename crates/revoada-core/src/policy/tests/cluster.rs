@@ -271,7 +271,19 @@ impl TestCluster {
         Digest::from_bytes(bytes)
     }
 
+    /// Whether somebody is there who can commit.
+    pub(super) fn has_leader(&self) -> bool {
+        self.is_up(&self.leader) && self.survives(&self.voters).is_some()
+    }
+
+    /// What the leader plans; nothing where the whole cluster is down.
     pub(super) fn plan(&self) -> Plan {
+        if self.is_lost(&self.leader) {
+            return Plan {
+                parent: self.head(),
+                ..Plan::default()
+            };
+        }
         plan(&self.observe(), &self.intent(), self.now_ms)
     }
 

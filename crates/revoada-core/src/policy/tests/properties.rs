@@ -1,1 +1,356 @@
+//! What holds whatever happens, over random histories of clusters of every shape.
+//!
+//! A history is a list of events; after each one some steps of the plan are executed, or all of them, so that events
+//! hit plans that are half done. The checks run before and after every single step.
 
+use proptest::prelude::*;
+use revoada_attest::{NodeId, TransitionKind};
+
+use super::cluster::{TestCluster, TestShape, id};
+use crate::policy::{Step, WishKind, voters_declared};
+use crate::roles::{Membership, Moving};
+
+#[derive(Debug, Clone)]
+enum Event {
+    Join,
+    Lose(u8),
+    Return(u8),
+    Start(u8),
+    Flap(u8),
+    Suspect(u8),
+    Ask(WishKind, u8),
+    Pass(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kinds = [
+        WishKind::Promote,
+        WishKind::Demote,
+        WishKind::Drain,
+        WishKind::Quarantine,
+        WishKind::Restore,
+    ];
+    prop_oneof![
+        1 => Just(Event::Join),
+        4 => (1..10u8).prop_map(Event::Lose),
+        4 => (1..10u8).prop_map(Event::Return),
+        1 => (1..10u8).prop_map(Event::Start),
+        2 => (1..10u8).prop_map(Event::Flap),
+        1 => (1..10u8).prop_map(Event::Suspect),
+        3 => (prop::sample::select(kinds.to_vec()), 1..10u8).prop_map(|(kind, node)| Event::Ask(kind, node)),
+        2 => (0..120_000u64).prop_map(Event::Pass),
+        1 => Just(Event::Pass(700_000)),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = TestShape> {
+    prop::sample::select(vec![
+        TestShape::Fixed(1),
+        TestShape::Fixed(3),
+        TestShape::Fixed(5),
+        TestShape::AllOdd,
+        TestShape::Ratio,
+        TestShape::Even,
+    ])
+}
+
+/// A history: the shape, the number of founders and of standbys, and events, each with how many steps follow it.
+fn history() -> impl Strategy<Value = (TestShape, u8, usize, Vec<(Event, usize)>)> {
+    let steps = prop_oneof![2 => 0..5usize, 3 => Just(usize::MAX)];
+    (
+        shape(),
+        1..8u8,
+        0..3usize,
+        prop::collection::vec((event(), steps), 1..40),
+    )
+}
+
+/// A cluster that is watched: every step is checked as it is executed.
+struct Watched {
+    cluster: TestCluster,
+    /// Losses, drains, quarantines and demotions of voters, exchanges asked for, and voters declared in addition.
+    causes: usize,
+    promotions: usize,
+    demotions: usize,
+}
+
+impl Watched {
+    fn formed(shape: TestShape, founders: u8, standbys: usize) -> Self {
+        let cluster = TestCluster::born(founders, shape, standbys, &[]);
+        let mut watched = Self {
+            cluster,
+            causes: 0,
+            promotions: 0,
+            demotions: 0,
+        };
+        watched.settle();
+        watched
+    }
+
+    fn declared(&self) -> usize {
+        voters_declared(&self.cluster.shape, self.cluster.roles.members().count())
+    }
+
+    fn votes(&self, node: &NodeId) -> bool {
+        self.cluster.voters.contains(node) || self.cluster.roles.get(node).is_some_and(|record| record.is_voter())
+    }
+
+    fn lose(&mut self, node: NodeId) {
+        if self.cluster.nodes.contains_key(&node) && self.cluster.is_up(&node) {
+            self.causes += usize::from(self.votes(&node));
+            self.cluster.lose(node);
+        }
+    }
+
+    fn bring_back(&mut self, node: NodeId, excused: bool) {
+        if self.cluster.nodes.contains_key(&node) && self.cluster.is_lost(&node) {
+            self.cluster.bring_back(node, excused);
+        }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match *event {
+            Event::Join if self.cluster.nodes.len() < 9 && self.cluster.has_leader() => {
+                let declared = self.declared();
+                let number = u8::try_from(self.cluster.nodes.len() + 1).expect("nine nodes at most");
+                self.cluster.join(id(number));
+                self.causes += self.declared().saturating_sub(declared);
+            }
+            Event::Join => {}
+            Event::Lose(number) => self.lose(id(number)),
+            Event::Return(number) => self.bring_back(id(number), false),
+            Event::Start(number) => self.bring_back(id(number), true),
+            Event::Flap(number) => {
+                for _ in 0..4 {
+                    self.lose(id(number));
+                    self.run(1);
+                    self.bring_back(id(number), false);
+                    self.run(1);
+                }
+            }
+            Event::Suspect(number) => {
+                if let Some(seen) = self.cluster.nodes.get_mut(&id(number)).filter(|seen| seen.reachable) {
+                    seen.membership = Membership::Suspect;
+                }
+            }
+            Event::Ask(kind, number) => {
+                if let Ok(steps) = self.cluster.ask(kind, id(number)) {
+                    self.causes += usize::from(kind != WishKind::Restore);
+                    steps.iter().for_each(|step| self.execute(step));
+                }
+            }
+            Event::Pass(passed_ms) => self.cluster.now_ms += passed_ms,
+        }
+    }
+
+    fn execute(&mut self, step: &Step) {
+        let had_quorum = self.cluster.survives(&self.cluster.voters).is_some();
+        self.check(step);
+        self.cluster.execute(step);
+        let voters = &self.cluster.voters;
+        assert!(!voters.is_empty(), "a cluster without voters");
+        assert!(
+            !had_quorum || self.cluster.survives(voters).is_some(),
+            "{step:?} loses the quorum"
+        );
+    }
+
+    fn check(&mut self, step: &Step) {
+        let cluster = &self.cluster;
+        match step {
+            Step::Commit(transition) => {
+                let node = &transition.node;
+                let record = cluster.roles.get(node);
+                // Not by the product's own `is_damped`, which this is to catch when it is wrong.
+                let changed_ms = record.and_then(|record| record.changed_at_ms);
+                let damped = changed_ms.is_some_and(|changed_ms| cluster.now_ms - changed_ms < 60_000);
+                let voters = || cluster.roles.members().filter(|record| record.is_voter());
+                match transition.kind {
+                    TransitionKind::Promote => {
+                        assert!(!cluster.is_lost(node), "a lost node is promoted: {transition:?}");
+                        let replaces = voters().any(|record| cluster.is_lost(&record.id));
+                        assert!(!damped || replaces, "damping is broken: {transition:?}");
+                        self.promotions += 1;
+                    }
+                    TransitionKind::Demote => {
+                        let completes = voters().any(|record| {
+                            record.moving == Some(Moving::Promoting) && !cluster.voters.contains(&record.id)
+                        });
+                        let exempt = cluster.is_lost(node) || completes;
+                        assert!(!damped || exempt, "damping is broken: {transition:?}");
+                        self.demotions += 1;
+                    }
+                    TransitionKind::Quarantine => self.causes += usize::from(self.votes(node)),
+                    TransitionKind::Reassign => assert!(!damped, "damping is broken: {transition:?}"),
+                    TransitionKind::Admit | TransitionKind::Restore | TransitionKind::Evict => {}
+                }
+            }
+            Step::SetMembership { voters, learners } => {
+                let grown_even = voters.len().is_multiple_of(2) && !cluster.voters.len().is_multiple_of(2);
+                assert!(!grown_even, "an even number of voters on purpose: {step:?}");
+                let entering = voters.difference(&cluster.voters);
+                entering.for_each(|node| assert!(!cluster.is_lost(node), "a lost node enters: {step:?}"));
+                assert!(voters.is_disjoint(learners), "a voter is a learner: {step:?}");
+            }
+            Step::TransferLeader { to } => {
+                assert!(
+                    cluster.voters.contains(to) && !cluster.is_lost(to),
+                    "leadership goes astray: {step:?}"
+                );
+            }
+            Step::Note(_) | Step::WaitCaughtUp { .. } => {}
+        }
+    }
+
+    /// Executes steps, planning again after each; at most `steps`. True when nothing is left to do.
+    fn run(&mut self, steps: usize) -> bool {
+        let bound = 20 + 12 * self.cluster.nodes.len();
+        let start = self.cluster.survives(&self.cluster.voters);
+        let mut least = start;
+        for _ in 0..steps.min(bound) {
+            let plan = self.cluster.plan();
+            assert_eq!(plan, self.cluster.plan(), "one sight gives one plan");
+            assert_eq!(plan.parent, self.cluster.head());
+            let Some(step) = plan.steps.first() else {
+                let end = self.cluster.survives(&self.cluster.voters);
+                assert!(
+                    least >= start.min(end),
+                    "redundancy dips: {start:?}, {least:?}, {end:?}"
+                );
+                return true;
+            };
+            self.execute(step);
+            least = least.min(self.cluster.survives(&self.cluster.voters));
+        }
+        assert!(
+            steps < bound,
+            "it does not converge within {bound} steps: {:?}",
+            self.cluster.plan()
+        );
+        false
+    }
+
+    fn settle(&mut self) {
+        assert!(self.run(usize::MAX));
+    }
+
+    /// The reaction is bounded by the loss: no promotion without a cause of its own, and no demotion without a
+    /// promotion before it or the loss of the node that a promotion brought in.
+    fn check_reaction(&self) {
+        let Self {
+            causes,
+            promotions,
+            demotions,
+            ..
+        } = self;
+        assert!(promotions <= causes, "{promotions} promotions for {causes} causes");
+        assert!(
+            demotions <= promotions,
+            "{demotions} demotions for {promotions} promotions"
+        );
+    }
+
+    /// The shape is as declared, as far as the nodes that are there allow.
+    fn check_shape(&self) {
+        let cluster = &self.cluster;
+        let declared = self.declared();
+        let fit = |node: &NodeId| cluster.roles.get(node).is_some_and(|record| record.is_fit());
+        let alive = |node: &NodeId| {
+            *node == cluster.leader
+                || cluster
+                    .nodes
+                    .get(node)
+                    .is_some_and(|seen| seen.membership == Membership::Alive)
+        };
+        let able: Vec<NodeId> = cluster
+            .roles
+            .members()
+            .map(|record| record.id)
+            .filter(|node| fit(node) && alive(node))
+            .collect();
+        let voters = &cluster.voters;
+        assert!(!voters.len().is_multiple_of(2), "{} voters", voters.len());
+        assert!(voters.len() <= declared, "{} voters of {declared}", voters.len());
+        let by_role = cluster
+            .roles
+            .members()
+            .filter(|record| record.is_voter())
+            .map(|record| record.id);
+        if able.len() >= declared {
+            assert_eq!(voters.len(), declared, "there are enough: {able:?}");
+            let sound = |node: &NodeId| fit(node) && !cluster.is_lost(node);
+            assert!(
+                voters.iter().all(sound),
+                "somebody votes who should not, and could be replaced"
+            );
+            assert!(by_role.eq(voters.iter().copied()), "the membership follows the roles");
+            let workers = able.iter().filter(|node| !voters.contains(node)).count();
+            assert!(
+                cluster.learners.len() >= workers.min(cluster.standbys),
+                "standbys are missing"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariant_any_history_ends_in_the_declared_shape((shape, founders, standbys, events) in history()) {
+        let mut watched = Watched::formed(shape, founders, standbys);
+        for (event, steps) in &events {
+            watched.happen(event);
+            watched.run(*steps);
+            watched.check_reaction();
+        }
+        // What damping held and what a quarantine holds is over in the end; who is down stays down.
+        for _ in 0..3 {
+            watched.cluster.now_ms += 61_000;
+            watched.settle();
+        }
+        watched.check_reaction();
+        if watched.cluster.survives(&watched.cluster.voters).is_some() {
+            watched.check_shape();
+        }
+    }
+
+    #[test]
+    fn invariant_nothing_lost_means_nothing_done(
+        (shape, founders, standbys) in (shape(), 1..9u8, 0..4usize),
+        passed_ms in 0..10_000_000u64,
+    ) {
+        let mut watched = Watched::formed(shape, founders, standbys);
+        watched.check_shape();
+        watched.cluster.now_ms += passed_ms;
+        let plan = watched.cluster.plan();
+        prop_assert!(plan.is_empty(), "{plan:?}");
+    }
+
+    #[test]
+    fn invariant_a_plan_executed_whole_comes_to_the_same((shape, founders, _, events) in history()) {
+        // All that do not vote are standbys that have caught up: who is ready first is not what this is about.
+        let mut watched = Watched::formed(shape, founders, 9);
+        for (event, _) in events.iter().filter(|(event, _)| !matches!(event, Event::Join)) {
+            watched.happen(event);
+            watched.cluster.now_ms += 1_000;
+            let mut whole = watched.cluster.clone();
+            for step in whole.plan().steps {
+                // The old leader executes nothing more once it has handed over.
+                let handed_over = matches!(step, Step::TransferLeader { .. });
+                whole.execute(&step);
+                if handed_over {
+                    break;
+                }
+            }
+            let mut whole = Watched { cluster: whole, causes: 0, promotions: 0, demotions: 0 };
+            whole.settle();
+            watched.settle();
+            prop_assert_eq!(&whole.cluster.voters, &watched.cluster.voters);
+            let roles = |watched: &Watched| -> Vec<_> {
+                watched.cluster.roles.members().map(|record| (record.name.clone(), record.role, record.state())).collect()
+            };
+            prop_assert_eq!(roles(&whole), roles(&watched));
+        }
+    }
+}

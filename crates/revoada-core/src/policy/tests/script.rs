@@ -14,6 +14,8 @@ use crate::roles::{Membership, RoleNote};
 
 /// How many steps a story may take to settle.
 const STEPS_MAX: usize = 200;
+/// How often in a row a story waits for a learner before it goes on without.
+const WAITS_MAX: usize = 3;
 
 fn line(step: &Step) -> String {
     match step {
@@ -165,10 +167,18 @@ impl Story {
 
     /// Plans again after each step, as the driver does.
     fn settle(&mut self) {
+        let mut waits = 0;
         for _ in 0..STEPS_MAX {
             let plan = self.cluster.plan();
-            let Some(step) = plan.steps.first() else {
+            let Some(step) = plan.steps.first().filter(|_| waits < WAITS_MAX) else {
+                // Standbys catch up while nobody looks.
+                self.cluster.now_ms += 1_000;
                 return self.close(&plan);
+            };
+            waits = if matches!(step, Step::WaitCaughtUp { .. }) {
+                waits + 1
+            } else {
+                0
             };
             self.say(line(step));
             self.cluster.execute(step);

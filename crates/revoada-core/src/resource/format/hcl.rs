@@ -54,7 +54,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<(Value, Range<usize>)>, Fault> {
         if key == BLOCK && reader.peek() == Some(b'"') {
             reader.start = start;
             let resource = reader.labelled()?;
-            if reader.at - start > limits::DOCUMENT_BYTES_MAX {
+            if reader.at - start >= limits::DOCUMENT_BYTES_MAX {
                 return Err(Refusal::TooLarge {
                     bytes: reader.at - start,
                 }
@@ -71,6 +71,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<(Value, Range<usize>)>, Fault> {
     }
     match attributes_at {
         None => Ok(resources),
+        Some(_) if text.len() >= limits::DOCUMENT_BYTES_MAX => Err(Refusal::TooLarge { bytes: text.len() }.into()),
         Some(_) if resources.is_empty() => Ok(vec![(whole(attributes)?, 0..text.len())]),
         Some(at) => {
             Err(syntax("attributes and resource blocks stand in one file; put them into resource blocks").at(at))
@@ -249,7 +250,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Fault> {
-        if self.at - self.start > limits::DOCUMENT_BYTES_MAX {
+        if self.at - self.start >= limits::DOCUMENT_BYTES_MAX {
             return Err(Refusal::TooLarge {
                 bytes: self.at - self.start,
             }

@@ -1,1 +1,0 @@
-//! Properties and tables over all formats.

@@ -1,0 +1,130 @@
+//! What a node is told at its start: who it is, where its folder is, whom to ask first. Never who votes.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A node's configuration file, in YAML or JSON. Unknown fields are errors; relative paths are relative to the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Its name, as the genesis has it.
+    pub name: String,
+    /// Its data folder.
+    pub folder: PathBuf,
+    /// The genesis of its cluster.
+    pub genesis: PathBuf,
+    /// Where it listens for other nodes.
+    pub listen: SocketAddr,
+    /// Where other nodes reach it; `listen` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<SocketAddr>,
+    /// Where other nodes may be found at first.
+    #[serde(default)]
+    pub seeds: BTreeSet<SocketAddr>,
+    /// Its zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Its rack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<String>,
+    /// Its control socket; `control.sock` in its folder where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<PathBuf>,
+    /// The HTTP API on TCP; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpConfig>,
+    /// Whether an operator started this process, so that the loss before it does not count as flapping.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
+}
+
+/// The HTTP API on TCP: always TLS, always with the cluster's token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what a configuration looks like.
+    #[error("the configuration {} is not valid: {what}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        what: String,
+    },
+}
+
+impl NodeConfig {
+    /// Reads and resolves a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let invalid = |what: String| ConfigError::Invalid { path: path.to_owned(), what };
+        let text = std::str::from_utf8(&bytes).map_err(|error| invalid(format!("it is not UTF-8: {error}")))?;
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
+    }
+
+    /// With every relative path taken from `base`.
+    #[must_use]
+    pub fn relative_to(mut self, base: &Path) -> Self {
+        self.folder = base.join(&self.folder);
+        self.genesis = base.join(&self.genesis);
+        self.control = self.control.map(|path| base.join(path));
+        self
+    }
+
+    /// Where other nodes reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.advertise.unwrap_or(self.listen)
+    }
+
+    /// Its control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.control.clone().unwrap_or_else(|| self.folder.join("control.sock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<NodeConfig, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, text).unwrap();
+        NodeConfig::load(&path)
+    }
+
+    const LEAST: &str = "name: a\nfolder: data\ngenesis: genesis.json\nlisten: 127.0.0.1:7101\n";
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let config = load(LEAST).unwrap();
+        assert!(config.folder.is_absolute() && config.folder.ends_with("data"));
+        assert_eq!(config.control_socket(), config.folder.join("control.sock"));
+        assert_eq!(config.address(), config.listen);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let error = load(&format!("{LEAST}quorum: 3\n")).unwrap_err();
+        assert!(error.to_string().contains("quorum"), "{error}");
+    }
+}

@@ -1,0 +1,353 @@
+//! The loop of a node: observe, plan, commit, act, confirm. On a node that does not lead it only observes.
+//!
+//! Every plan is made from what is committed and what is seen, and nothing of it is kept: a new leader goes on where the
+//! old one was. The loop runs at the declared cadence, and at once when membership or leadership changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use revoada_attest::{Block, BlockBody, Digest, NodeId, NodeKey, Transition};
+use revoada_core::declaration::Placement;
+use revoada_core::genesis::Genesis;
+use revoada_core::keyspace::Operation;
+use revoada_core::limits;
+use revoada_core::machine::{Command, Done, RoleView};
+use revoada_core::policy::{Founder, Intent, Observed, Replication, Seen, Spread, Step, Wish, admissible, plan};
+use revoada_core::roles::{Location, Membership, RoleNote};
+use revoada_core::topology::TopologyStrategy;
+use revoada_mesh::consensus::{Consensus, ProposeError, RaftView};
+use revoada_mesh::keyspace::Clock;
+use revoada_mesh::membership::View;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::positions::{Position, Positions};
+
+/// What the driver works with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Driver {
+    pub me: NodeId,
+    pub key: NodeKey,
+    pub genesis: Arc<Genesis>,
+    pub topology: Arc<dyn TopologyStrategy>,
+    pub consensus: Consensus,
+    pub view: watch::Receiver<View>,
+    pub positions: Arc<Positions>,
+    pub clock_ms: Clock,
+    pub started: Instant,
+    /// Wakes the loop: an operator's wish was committed.
+    pub wake: Arc<Notify>,
+    /// One hand at a time commits transitions, so that two do not race for one parent.
+    pub acting: Arc<tokio::sync::Mutex<()>>,
+    /// What stands in the way of the declared shape, as the newest plan has it.
+    pub why: Arc<Mutex<Vec<String>>>,
+}
+
+/// Why a step was not done; the next plan looks again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    /// Nothing was changed, or it is unknown whether; planning again tells.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The state machine refused it.
+    #[error("{0}")]
+    Refused(String),
+    /// The membership change takes long.
+    #[error("the membership change is still under way")]
+    Slow,
+}
+
+impl Driver {
+    /// Runs until its consensus stops.
+    pub async fn run(mut self) {
+        let cadence = self.genesis.declaration().strategy().reconciliation;
+        let mut ticks = tokio::time::interval(cadence);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = self.view.changed() => if changed.is_err() { return },
+                () = self.consensus.changes() => {}
+                () = self.wake.notified() => {}
+            }
+            let raft = self.consensus.view();
+            if let Some(why) = &raft.stopped {
+                tracing::error!(why, "consensus has stopped on this node");
+                return;
+            }
+            self.remember(&raft);
+            if raft.leads {
+                self.reconcile().await;
+                self.keep_house().await;
+            } else {
+                self.why.lock().clear();
+            }
+        }
+    }
+
+    fn remember(&self, raft: &RaftView) {
+        for (id, peer) in self.view.borrow().iter() {
+            self.positions.saw(*id, Position { term: peer.facts.term, index: peer.facts.applied });
+        }
+        for (id, index) in &raft.matched {
+            self.positions.saw(*id, Position { term: 0, index: *index });
+        }
+        // A node that votes no longer may come back with an empty log.
+        for id in self.genesis.founders().keys().filter(|id| !raft.voters.contains(id)) {
+            self.positions.forget(id);
+        }
+        self.positions.save();
+    }
+
+    /// What the leader sees now.
+    pub fn observe(&self) -> Observed {
+        let raft = self.consensus.view();
+        let RoleView { roles, head, .. } = self.consensus.read(|state| RoleView::from(state));
+        let now_ms = (self.clock_ms)();
+        let now = Instant::now();
+        let at = |since: Instant| now_ms.saturating_sub((now - since).as_millis() as u64);
+        let failsafe = self.genesis.declaration().strategy().membership.failsafe_timeout;
+        let view = self.view.borrow();
+        let mut membership: BTreeMap<NodeId, Seen> = view
+            .iter()
+            .map(|(id, peer)| {
+                let facts = &peer.facts;
+                let place = |place: &String| Some(place.clone()).filter(|place| !place.is_empty());
+                let location = Location {
+                    address: peer.address.to_string(),
+                    zone: place(&facts.zone),
+                    rack: place(&facts.rack),
+                };
+                let seen = Seen {
+                    membership: peer.membership,
+                    since_ms: at(peer.since),
+                    excused: facts.by_operator,
+                    location: Some(location).filter(|_| peer.membership == Membership::Alive),
+                };
+                (*id, seen)
+            })
+            .collect();
+        // A node that nobody has heard of for so long is not there.
+        if self.started.elapsed() > Duration::from_millis(limits::UNHEARD_MS_MAX) {
+            for id in raft.voters.iter().chain(&raft.learners).chain(roles.nodes.keys()) {
+                membership.entry(*id).or_insert_with(|| Seen {
+                    membership: Membership::Dead,
+                    since_ms: at(self.started),
+                    excused: false,
+                    location: None,
+                });
+            }
+        }
+        let replication = raft
+            .voters
+            .union(&raft.learners)
+            .filter(|id| **id != self.me)
+            .map(|id| {
+                let lag = raft.last_index.saturating_sub(raft.matched.get(id).copied().unwrap_or_default());
+                let reachable = raft.answered.get(id).is_some_and(|answered| *answered < failsafe);
+                (*id, Replication { reachable, caught_up: reachable && lag <= limits::CAUGHT_UP_LAG_MAX, lag })
+            })
+            .collect();
+        let founders = self.genesis.founders().iter().map(|(id, founder)| {
+            let location =
+                Location { address: String::new(), zone: founder.zone.clone(), rack: founder.rack.clone() };
+            (*id, Founder { name: founder.name.clone(), location })
+        });
+        Observed {
+            leader: self.me,
+            chain_head: head,
+            roles: (*roles).clone(),
+            membership,
+            replication,
+            voters: raft.voters.clone(),
+            learners: raft.learners.clone(),
+            membership_change_in_flight: raft.changing,
+            founders: founders.collect(),
+        }
+    }
+
+    pub fn intent(&self) -> Intent<'_> {
+        let strategy = self.genesis.declaration().strategy();
+        Intent {
+            topology: &*self.topology,
+            standbys: strategy.standbys as usize,
+            spread: match strategy.placement {
+                Placement::ZoneAware => Spread::Zone,
+                Placement::RackAware => Spread::Rack,
+                Placement::LatencyAware | Placement::Spread | Placement::None => Spread::None,
+            },
+        }
+    }
+
+    /// Plans and carries out until nothing is left, or something has to be waited for.
+    async fn reconcile(&self) {
+        let _acting = self.acting.lock().await;
+        for _ in 0..limits::PLANS_PER_TICK_MAX {
+            let plan = plan(&self.observe(), &self.intent(), (self.clock_ms)());
+            *self.why.lock() = plan.why.clone();
+            if plan.is_empty() {
+                return;
+            }
+            let mut head = plan.parent;
+            for step in plan.steps {
+                match self.carry_out(step, &mut head).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::info!(error = &error as &dyn std::error::Error, "a step was not done");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does one step. False when the rest has to wait.
+    async fn carry_out(&self, step: Step, head: &mut Digest) -> Result<bool, StepError> {
+        match step {
+            Step::Commit(transition) => {
+                *head = self.commit(transition, *head).await?.1;
+                Ok(true)
+            }
+            Step::Note(note) => {
+                self.note(note).await?;
+                Ok(true)
+            }
+            Step::SetMembership { voters, learners } => {
+                let limit = Duration::from_millis(limits::MEMBERSHIP_CHANGE_MS_MAX);
+                match tokio::time::timeout(limit, self.consensus.set_membership(&voters, &learners)).await {
+                    Ok(changed) => changed.map(|()| true).map_err(StepError::from),
+                    Err(_) => Err(StepError::Slow),
+                }
+            }
+            Step::TransferLeader { to } => {
+                self.consensus.hand_over(to).await?;
+                Ok(false)
+            }
+            Step::WaitCaughtUp { node } => {
+                tracing::debug!(node = %node.short(), "waiting until it has caught up");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Commits one transition as the block behind `parent`. Returns its number and digest.
+    async fn commit(&self, transition: Transition, parent: Digest) -> Result<(u64, Digest), StepError> {
+        let (cluster, index) = self.consensus.read(|state| (state.chain().cluster(), state.chain().len()));
+        let said = format!("{}: {} ({})", transition.name, transition.kind, transition.reason);
+        let body = BlockBody {
+            cluster,
+            index,
+            parent,
+            term: self.consensus.view().term,
+            time_ms: (self.clock_ms)(),
+            proposer: self.me,
+            transition,
+        };
+        match self.consensus.propose(Command::Transit(Block::seal(body, &self.key))).await? {
+            Ok(Done::Chained { index, digest }) => {
+                tracing::info!(index, "{said}");
+                Ok((index, digest))
+            }
+            Ok(other) => Err(StepError::Refused(format!("it was answered by something else: {other:?}"))),
+            Err(refused) => Err(StepError::Refused(refused.reason)),
+        }
+    }
+
+    /// Commits one transition behind the chain's head, outside of any plan: for what an operator forced.
+    pub async fn commit_alone(&self, transition: Transition) -> Result<(), StepError> {
+        let _acting = self.acting.lock().await;
+        let head = self.consensus.read(|state| state.chain().head());
+        self.commit(transition, head).await.map(drop)
+    }
+
+    pub async fn note(&self, note: RoleNote) -> Result<(), StepError> {
+        match self.consensus.propose(Command::Note(note)).await? {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(StepError::Refused(refused.reason)),
+        }
+    }
+
+    /// Grants an operator's wish, or says why not. Returns the number of the first block that it took, if any.
+    pub async fn grant(&self, wish: Wish) -> Result<Option<u64>, WishError> {
+        let _acting = self.acting.lock().await;
+        let observed = self.observe();
+        let steps = admissible(&wish, &observed, &self.intent(), (self.clock_ms)()).map_err(WishError::Refused)?;
+        let mut head = observed.chain_head;
+        let mut block = None;
+        for (number, step) in steps.into_iter().enumerate() {
+            let done = match step {
+                Step::Commit(transition) => match self.commit(transition, head).await {
+                    Ok((index, digest)) => {
+                        head = digest;
+                        block = block.or(Some(index));
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Step::Note(note) => self.note(note).await,
+                Step::SetMembership { .. } | Step::TransferLeader { .. } | Step::WaitCaughtUp { .. } => break,
+            };
+            match done {
+                // The first step alone carries the wish; the next plan does what is left.
+                Err(error) if number == 0 => return Err(WishError::Step(error)),
+                Err(error) => {
+                    tracing::info!(error = &error as &dyn std::error::Error, "a step was not done");
+                    break;
+                }
+                Ok(()) => {}
+            }
+        }
+        self.wake.notify_one();
+        Ok(block)
+    }
+
+    /// What a leader does beside roles: bounds the history, and ends leases whose time is over.
+    async fn keep_house(&self) {
+        let now_ms = (self.clock_ms)();
+        let (compact, over) = self.consensus.read(|state| {
+            let keyspace = state.keyspace();
+            (compaction(keyspace), keyspace.leases_over(now_ms, limits::LEASES_ENDED_PER_TICK_MAX))
+        });
+        let mut operations = Vec::new();
+        operations.extend(compact.map(|revision| Operation::Compact { revision }));
+        if !over.is_empty() {
+            operations.push(Operation::LeaseExpire { ids: over, now_ms });
+        }
+        for operation in operations {
+            if let Err(error) = self.consensus.propose(Command::Keyspace(operation)).await {
+                tracing::debug!(%error, "history or leases could not be tidied; the next tick tries again");
+            }
+        }
+    }
+}
+
+/// The revision to compact to, when the history takes more than it may.
+fn compaction(keyspace: &revoada_core::keyspace::Keyspace) -> Option<u64> {
+    let excess = [
+        keyspace.history_bytes() as f64 / limits::HISTORY_BYTES_MAX as f64,
+        keyspace.history_events() as f64 / limits::HISTORY_EVENTS_MAX as f64,
+    ];
+    let excess = excess.into_iter().fold(0.0, f64::max);
+    if excess <= 1.0 {
+        return None;
+    }
+    // Down to nine tenths of what it may take, so that it is not due again at once.
+    let oldest = keyspace.oldest_position();
+    let span = keyspace.revision().saturating_sub(oldest) as f64;
+    let drop = (span * (1.0 - 0.9 / excess)) as u64;
+    Some(oldest + drop).filter(|revision| *revision > keyspace.compacted_revision() && *revision < keyspace.revision())
+}
+
+/// Why a wish was not granted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WishError {
+    /// It is not admissible.
+    #[error(transparent)]
+    Refused(revoada_core::policy::WishRefused),
+    /// It could not be committed.
+    #[error(transparent)]
+    Step(StepError),
+}

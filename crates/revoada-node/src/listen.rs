@@ -1,0 +1,224 @@
+//! The listeners for people and programs: the control socket, which trusts the kernel's word for who calls, and TLS,
+//! which trusts the cluster's token. Nothing else on the machine or the network gets in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::RwLock;
+use revoada_attest::Digest;
+use revoada_core::limits;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::boot::BootError;
+
+/// Who calls, as the listener found it. Whatever serves the request decides what that caller may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// For logs and refusals: `uid 1000`, `token`.
+    pub who: String,
+}
+
+/// Why a listener could not be opened.
+pub type ListenError = BootError;
+
+/// What answers requests now: it changes while the node boots.
+pub(crate) type Slot = Arc<RwLock<Router>>;
+
+/// The control socket: a Unix socket of mode 0600, for the node's own user and root.
+pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
+    let failed = |source| BootError::Control { path: path.to_owned(), source };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        // The folder's lock is ours, so a socket that was there belonged to a process that is gone.
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves the control socket until `stop`.
+pub(crate) async fn serve_control(listener: UnixListener, slot: Slot, stop: CancellationToken) {
+    let me = rustix::process::geteuid().as_raw();
+    let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let stream = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => { pause(&error).await; continue }
+            },
+        };
+        let caller = match stream.peer_cred() {
+            Ok(peer) if peer.uid() == me || peer.uid() == 0 => Ok(Caller { who: format!("uid {}", peer.uid()) }),
+            Ok(peer) => Err(format!("the control socket answers its own user and root, not uid {}", peer.uid())),
+            Err(error) => Err(format!("the kernel does not say who calls: {error}")),
+        };
+        let (slot, stop) = (slot.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            serve(TokioIo::new(stream), slot, stop, move |_| caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why)))
+                .await;
+        });
+    }
+}
+
+/// The HTTP API on TCP.
+pub(crate) struct Https {
+    pub listener: TcpListener,
+    pub acceptor: TlsAcceptor,
+    /// BLAKE3 of the token; without one nobody gets in.
+    pub token: Option<Digest>,
+}
+
+impl Https {
+    /// Binds, with the certificate in `folder`, which is made if there is none.
+    pub async fn bind(address: SocketAddr, folder: &Path, name: &str, token: Option<Digest>) -> Result<Self, BootError> {
+        let config = certificate(folder, name, address)?;
+        let hint = "";
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| BootError::Listen { address, hint, source })?;
+        Ok(Self { listener, acceptor: TlsAcceptor::from(config), token })
+    }
+
+    /// Serves until `stop`.
+    pub async fn serve(self, slot: Slot, stop: CancellationToken) {
+        let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = room.clone().acquire_owned().await else { return };
+            let stream = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => { pause(&error).await; continue }
+                },
+            };
+            let (acceptor, token) = (self.acceptor.clone(), self.token);
+            let (slot, stop) = (slot.clone(), stop.clone());
+            tokio::spawn(async move {
+                let _place = place;
+                let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
+                // A handshake that fails or takes too long is the caller's loss alone.
+                let Ok(Ok(tls)) = tokio::time::timeout(limit, acceptor.accept(stream)).await else { return };
+                serve(TokioIo::new(tls), slot, stop, move |request| bearer(request, token)).await;
+            });
+        }
+    }
+}
+
+fn bearer(request: &Request<hyper::body::Incoming>, token: Option<Digest>) -> Result<Caller, (StatusCode, String)> {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+        .map(|given| blake3::hash(given.trim().as_bytes()));
+    match (given, token) {
+        // blake3's comparison takes the same time whatever differs.
+        (Some(given), Some(token)) if given == blake3::Hash::from_bytes(*token.as_bytes()) => {
+            Ok(Caller { who: "token".to_owned() })
+        }
+        (None, _) => Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN".to_owned())),
+        (Some(_), _) => Err((StatusCode::UNAUTHORIZED, "this is not the cluster's token".to_owned())),
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+async fn serve<I, A>(io: TokioIo<I>, slot: Slot, stop: CancellationToken, authorise: A)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    A: Fn(&Request<hyper::body::Incoming>) -> Result<Caller, (StatusCode, String)> + Send + Sync + 'static,
+{
+    let authorise = Arc::new(authorise);
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (slot, authorise) = (slot.clone(), authorise.clone());
+        async move {
+            let caller = match authorise(&request) {
+                Ok(caller) => caller,
+                Err((status, why)) => return Ok(denied(status, &why)),
+            };
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(caller);
+            let router = slot.read().clone();
+            router.oneshot(request).await
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits::HEADER_MS_MAX))
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a connection of the API broke");
+            }
+        }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            // What was being answered is answered; what streams is told to end by whoever serves it.
+            drop(tokio::time::timeout(Duration::from_millis(limits::GOODBYE_MS_MAX), connection).await);
+        }
+    }
+}
+
+fn denied(status: StatusCode, why: &str) -> Response {
+    let kind = if status == StatusCode::UNAUTHORIZED { "unauthenticated" } else { "denied" };
+    let body = serde_json::json!({"error": {"kind": kind, "message": why, "causes": []}});
+    (status, axum::Json(body)).into_response()
+}
+
+fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rustls::ServerConfig>, BootError> {
+    let failed = |what: String| BootError::Certificate { what };
+    let (cert_path, key_path) = (folder.join("http.crt"), folder.join("http.key"));
+    if !cert_path.exists() || !key_path.exists() {
+        let names = vec!["localhost".to_owned(), name.to_owned(), address.ip().to_string(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).map_err(|error| failed(error.to_string()))?;
+        write_secret(&key_path, made.signing_key.serialize_pem().as_bytes())
+            .map_err(|error| failed(format!("{}: {error}", key_path.display())))?;
+        std::fs::write(&cert_path, made.cert.pem())
+            .map_err(|error| failed(format!("{}: {error}", cert_path.display())))?;
+    }
+    let read = |path: &PathBuf, what: String| failed(format!("{}: {what}", path.display()));
+    let certs = CertificateDer::pem_file_iter(&cert_path)
+        .and_then(|certs| certs.collect::<Result<Vec<_>, _>>())
+        .map_err(|error| read(&cert_path, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|error| read(&key_path, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(BootError::Tls)?
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .map_err(BootError::Tls)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

@@ -1,0 +1,68 @@
+//! Figures for Prometheus, gathered when they are asked for.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use revoada_core::roles::Membership;
+
+use crate::admin::Admin;
+use crate::driver::Driver;
+
+/// The text of `/metrics`.
+pub(crate) fn text(driver: &Driver, admin: &Arc<Admin>) -> String {
+    let mut registry = Registry::default();
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    let raft = driver.consensus.view();
+    let log = driver.consensus.log_stats();
+    gauge("revoada_raft_term", "The Raft term", raft.term);
+    gauge("revoada_raft_leads", "1 on the node that leads", u64::from(raft.leads));
+    gauge("revoada_raft_last_index", "The index of the newest log entry", raft.last_index);
+    gauge("revoada_raft_applied_index", "The index of the newest applied entry", raft.applied);
+    gauge("revoada_raft_voters", "The number of voters", raft.voters.len() as u64);
+    gauge("revoada_raft_learners", "The number of learners", raft.learners.len() as u64);
+    gauge("revoada_log_syncs", "Durable writes of the log since the start", log.syncs);
+    gauge("revoada_log_written_bytes", "Bytes in them", log.bytes_written);
+    gauge("revoada_log_entries", "Entries in them", log.entries);
+    gauge("revoada_log_size_bytes", "What the log takes of the disk", driver.consensus.log_bytes().unwrap_or(0));
+    driver.consensus.read(|state| {
+        let keyspace = state.keyspace();
+        gauge("revoada_keyspace_revision", "The keyspace's revision", keyspace.revision());
+        gauge("revoada_keyspace_compacted_revision", "Reads below it are refused", keyspace.compacted_revision());
+        gauge("revoada_keyspace_keys", "The number of keys", keyspace.len() as u64);
+        gauge("revoada_keyspace_data_bytes", "Bytes of keys and newest values", keyspace.data_bytes());
+        gauge("revoada_keyspace_history_bytes", "Bytes of older versions", keyspace.history_bytes());
+        gauge("revoada_chain_blocks", "The number of blocks in the chain", state.chain().len());
+    });
+    let (nodes, cluster) = admin.figures();
+    let redundancy = cluster.redundancy;
+    gauge("revoada_redundancy_voters_declared", "Voters that the topology wants", redundancy.voters_declared);
+    gauge("revoada_redundancy_voters_caught_up", "Voters that live and are caught up", redundancy.voters_caught_up);
+    gauge("revoada_redundancy_survives", "Losses of control-plane nodes that leave a quorum", redundancy.survives);
+    let figures = admin.facts.borrow().clone();
+    gauge("revoada_process_resident_memory_bytes", "Resident memory of the node", figures.rss_bytes);
+    let alive = Family::<Vec<(String, String)>, Gauge>::default();
+    let lag = Family::<Vec<(String, String)>, Gauge>::default();
+    for node in nodes {
+        let labels = vec![("node".to_owned(), node.name.clone()), ("role".to_owned(), node.role.name().to_owned())];
+        alive.get_or_create(&labels).set(i64::from(node.membership == Membership::Alive));
+        lag.get_or_create(&labels).set(i64::try_from(node.lag).unwrap_or(i64::MAX));
+    }
+    registry.register("revoada_node_alive", "1 for each node that membership says is alive", alive);
+    registry.register("revoada_node_lag_entries", "Entries that each node lacks", lag);
+    let mut out = String::new();
+    if encode(&mut out, &registry).is_err() {
+        // Writing to a string fails only if a value's formatter does.
+        out.clear();
+        write!(out, "# the figures could not be written\n").unwrap_or_default();
+    }
+    out
+}
+

@@ -1,0 +1,543 @@
+//! A node's life: lock the folder, open the control socket, boot, serve, stop; and once more after a recovery.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use parking_lot::{Mutex, RwLock};
+use revoada_attest::NodeKey;
+use revoada_core::declaration::BackendConfig;
+use revoada_core::genesis::Genesis;
+use revoada_core::limits;
+use revoada_core::topology::TopologyStrategy;
+use revoada_mesh::consensus::peers::{AddressBook, Peers};
+use revoada_mesh::consensus::{Consensus, ConsensusConfig, Opened};
+use revoada_mesh::identity;
+use revoada_mesh::keyspace::{Clock, raft_backend};
+use revoada_mesh::log::LogOptions;
+use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
+use revoada_mesh::transport::{Handler, Protocol, Transport};
+use revoada_store::audit::{Audit, AuditLog};
+use revoada_store::{ClusterAdmin, FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::boot::BootError;
+use crate::config::NodeConfig;
+use crate::driver::Driver;
+use crate::gate::{NodeGate, VERSION};
+use crate::listen::{self, Https, Slot};
+use crate::positions::Positions;
+use crate::{formation, metrics, recovery, witness};
+
+/// What the node hands to whoever builds the faces.
+pub struct Parts {
+    /// The resources.
+    pub store: Arc<dyn StoreBackend>,
+    /// The cluster.
+    pub admin: Arc<dyn ClusterAdmin>,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Becomes true when the node stops: what streams has to end then.
+    pub stopping: watch::Receiver<bool>,
+    /// A folder for what is too large for memory.
+    pub spool: PathBuf,
+}
+
+/// Builds what answers requests. The node knows no face; the composition root does.
+pub trait Faces: Send + Sync + 'static {
+    /// The service of a node that runs. Requests carry a [`crate::Caller`] in their extensions.
+    fn serve(&self, parts: Parts) -> Router;
+
+    /// The service of a node that does not: it answers every request with `what` and its causes.
+    fn unavailable(&self, what: &str, causes: Vec<String>) -> Router;
+}
+
+/// How a node is to run.
+pub struct NodeOptions {
+    /// Its configuration.
+    pub config: NodeConfig,
+    /// What answers requests.
+    pub faces: Arc<dyn Faces>,
+    /// The time, in milliseconds since 1970.
+    pub clock_ms: Clock,
+    /// Random bytes.
+    pub entropy: Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>,
+    /// How the log is kept, faults included.
+    pub log: LogOptions,
+    /// Topologies of the user's own.
+    pub topologies: Vec<Arc<dyn TopologyStrategy>>,
+    /// A backend that was opened already and is shared with others; by the declaration where absent.
+    pub store: Option<Arc<dyn StoreBackend>>,
+}
+
+/// Why a node's services end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Shutdown,
+    Recover { reason: String },
+}
+
+/// How a node ended.
+#[derive(Debug)]
+pub enum Stopped {
+    /// It was asked to.
+    Asked,
+    /// It never booted; it answered with the reason until it was asked to stop.
+    NeverBooted(BootError),
+    /// Consensus stopped by itself, for instance because the disk failed.
+    Failed(String),
+}
+
+/// What a running node tells whoever started it.
+#[derive(Clone)]
+pub struct Running {
+    /// The resources.
+    pub store: Arc<dyn StoreBackend>,
+    /// The cluster.
+    pub admin: Arc<dyn ClusterAdmin>,
+}
+
+/// A node.
+pub struct Node {
+    options: NodeOptions,
+    control: tokio::net::UnixListener,
+    /// Held for the node's whole life: the folder is ours.
+    _lock: fs::File,
+}
+
+impl Node {
+    /// Takes the folder and opens the control socket. Nothing has been read or sent yet.
+    pub fn prepare(options: NodeOptions) -> Result<Self, BootError> {
+        let config = &options.config;
+        let folder = &config.folder;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| BootError::Folder { verb: "make", path: folder.clone(), source })?;
+        let lock = lock(folder)?;
+        let control = listen::bind_control(&config.control_socket())?;
+        Ok(Self { options, control, _lock: lock })
+    }
+
+    /// Runs until `stop` resolves or the node is told to stop by its control socket.
+    ///
+    /// `started` is called each time that the node has booted. A boot that fails is told to whoever asks the control
+    /// socket, until `stop`.
+    pub async fn run(self, stop: CancellationToken, mut started: impl FnMut(Running)) -> Stopped {
+        let Self { options, control, _lock } = self;
+        let slot: Slot =
+            Arc::new(RwLock::new(options.faces.unavailable("this node is starting; ask again shortly", Vec::new())));
+        let control_stop = CancellationToken::new();
+        let serving = tokio::spawn(listen::serve_control(control, slot.clone(), control_stop.clone()));
+        let mut recovery = None;
+        let stopped = loop {
+            let services = match Services::boot(&options, &slot, recovery.take()).await {
+                Ok(services) => services,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "this node cannot start");
+                    let (what, causes) = (error.to_string(), causes(&error));
+                    *slot.write() = options.faces.unavailable(&format!("this node could not start: {what}"), causes);
+                    stop.cancelled().await;
+                    break Stopped::NeverBooted(error);
+                }
+            };
+            started(services.running.clone());
+            match services.run(&stop).await {
+                Ended::Asked => break Stopped::Asked,
+                Ended::Failed(why) => {
+                    tracing::error!(why, "this node has failed and keeps away from its cluster");
+                    *slot.write() = options.faces.unavailable("this node has failed", vec![why.clone()]);
+                    stop.cancelled().await;
+                    break Stopped::Failed(why);
+                }
+                Ended::Recover(reason) => {
+                    *slot.write() = options.faces.unavailable("this node is being recovered", Vec::new());
+                    recovery = Some(reason);
+                }
+            }
+        };
+        control_stop.cancel();
+        // The socket's task ends by itself now; what it still answers has its own limit.
+        drop(serving.await);
+        let socket = options.config.control_socket();
+        if let Err(error) = fs::remove_file(&socket) {
+            tracing::debug!(path = %socket.display(), %error, "the control socket stays");
+        }
+        stopped
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect()
+}
+
+fn lock(folder: &Path) -> Result<fs::File, BootError> {
+    let path = folder.join("node.pid");
+    let failed = |source| BootError::Folder { verb: "lock", path: path.clone(), source };
+    let mut file =
+        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            // Whoever it is: the lock is what counts, the number is a help.
+            file.read_to_string(&mut owner).unwrap_or_default();
+            return Err(BootError::Owned { path: folder.to_owned(), owner: owner.trim().to_owned() });
+        }
+        Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}
+
+enum Ended {
+    Asked,
+    Failed(String),
+    Recover(String),
+}
+
+/// Everything of a node that runs between its boot and its stop.
+struct Services {
+    running: Running,
+    consensus: Consensus,
+    gossip: Arc<Gossip>,
+    tasks: JoinSet<()>,
+    listeners: CancellationToken,
+    stopping: watch::Sender<bool>,
+    told: watch::Receiver<Option<Stop>>,
+}
+
+impl Services {
+    async fn boot(options: &NodeOptions, slot: &Slot, recovery: Option<String>) -> Result<Self, BootError> {
+        let config = &options.config;
+        let folder = &config.folder;
+        let genesis = Arc::new(read_genesis(config, &options.topologies)?);
+        check_cluster(folder, &genesis)?;
+        let key = identity::load_or_create(&folder.join("node.key"), || {
+            let mut seed = [0; 32];
+            (options.entropy)(&mut seed).map(|()| seed)
+        })
+        .map_err(BootError::Key)?;
+        check_founder(config, &genesis, &key)?;
+        let declaration = genesis.declaration();
+        let strategy = declaration.strategy();
+        let me = key.id();
+        let address = config.address();
+
+        // From disk, off the runtime: a large state takes a while.
+        let consensus_config = ConsensusConfig {
+            id: me,
+            folder: folder.clone(),
+            genesis: genesis.clone(),
+            election_timeout: strategy.consensus.election_timeout,
+            heartbeat: strategy.consensus.heartbeat,
+            snapshot_interval: strategy.consensus.snapshot_interval,
+            log: LogOptions { identity: log_identity(&genesis, &key), ..options.log.clone() },
+        };
+        let mut opened = tokio::task::spawn_blocking(move || Opened::open(consensus_config))
+            .await
+            .map_err(|error| BootError::Backend(error.into()))?
+            .map_err(BootError::Consensus)?;
+        if recovery.is_some() {
+            opened.make_sole_voter().await.map_err(BootError::Consensus)?;
+        }
+
+        let positions = Arc::new(Positions::open(folder.join("positions.json")));
+        let gate = Arc::new(NodeGate {
+            genesis: genesis.clone(),
+            name: config.name.clone(),
+            address,
+            positions: positions.clone(),
+            opened_at: opened.position(),
+            consensus: OnceLock::new(),
+        });
+        let listener = TcpListener::bind(config.listen).await.map_err(|source| BootError::Listen {
+            address: config.listen,
+            hint: if source.kind() == io::ErrorKind::AddrInUse { ": the port is in use by another program" } else { "" },
+            source,
+        })?;
+        let https = match &config.http {
+            Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
+            None => None,
+        };
+        let transport = Arc::new(Transport::new(&key, gate.clone()).map_err(BootError::Tls)?);
+        let book = Arc::new(AddressBook::default());
+        let peers = Peers::new(transport.clone(), book.clone());
+        let consensus = opened.start(peers.clone()).await.map_err(BootError::Consensus)?;
+        // The gate is new: nobody has set it before.
+        drop(gate.consensus.set(consensus.clone()));
+
+        let started_ms = (options.clock_ms)();
+        let (facts_told, facts) = watch::channel(Facts {
+            name: config.name.clone(),
+            version: VERSION.to_owned(),
+            pid: std::process::id(),
+            started_ms,
+            zone: config.zone.clone().unwrap_or_default(),
+            rack: config.rack.clone().unwrap_or_default(),
+            by_operator: config.operator,
+            ..Facts::default()
+        });
+        let gossip_config = GossipConfig {
+            id: me,
+            generation: started_ms,
+            address,
+            cluster: genesis.digest(),
+            seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
+            cadence: strategy.membership.gossip_cadence,
+            phi_threshold: strategy.membership.phi_threshold,
+            silence_min: strategy
+                .membership
+                .failsafe_timeout
+                .max(strategy.membership.gossip_cadence * limits::SILENT_ROUNDS_MIN),
+        };
+        let first_facts = facts.borrow().clone();
+        let gossip = Gossip::start(gossip_config, transport.clone(), book, first_facts)
+            .await
+            .map_err(BootError::Gossip)?;
+        let gossip = Arc::new(gossip);
+
+        let driver = Driver {
+            me,
+            key: key.clone(),
+            topology: declaration.topology(),
+            genesis: genesis.clone(),
+            consensus: consensus.clone(),
+            view: gossip.view(),
+            positions,
+            clock_ms: options.clock_ms.clone(),
+            started: Instant::now(),
+            wake: Arc::new(Notify::new()),
+            acting: Arc::default(),
+            why: Arc::new(Mutex::new(Vec::new())),
+        };
+        let store = open_store(options, &genesis, &consensus).await?;
+        let (stop, told) = watch::channel(None);
+        let (stopping, stopping_seen) = watch::channel(false);
+        let admin = Arc::new(Admin {
+            driver: driver.clone(),
+            name: config.name.clone(),
+            address,
+            facts,
+            store: store.clone(),
+            stop,
+        });
+        let spool = folder.join("spool");
+        fs::create_dir_all(&spool)
+            .map_err(|source| BootError::Folder { verb: "make", path: spool.clone(), source })?;
+        let figures = (driver.clone(), admin.clone());
+        let router = options.faces.serve(Parts {
+            store: store.clone(),
+            admin: admin.clone(),
+            metrics: Arc::new(move || metrics::text(&figures.0, &figures.1)),
+            stopping: stopping_seen,
+            spool,
+        });
+
+        let handlers: BTreeMap<Protocol, Handler> = BTreeMap::from([
+            (Protocol::Raft, consensus.raft_handler()),
+            (Protocol::Forward, consensus.forward_handler(admin::extra(driver.clone()))),
+            (Protocol::Gossip, gossip.handler()),
+        ]);
+        let listeners = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listeners.clone().run_until_cancelled_owned(transport.serve(listener, handlers)).map_unit());
+        if let Some(https) = https {
+            tasks.spawn(https.serve(slot.clone(), listeners.clone()));
+        }
+        tasks.spawn(formation::run(me, genesis.clone(), config.seeds.clone(), peers, consensus.clone()));
+        tasks.spawn(driver.clone().run());
+        tasks.spawn(witness::run(consensus.clone(), key));
+        tasks.spawn(tell(facts_told, gossip.clone(), consensus.clone(), strategy.membership.gossip_cadence));
+        if let Some(reason) = recovery {
+            tasks.spawn(recovery::record(driver, reason));
+        }
+        *slot.write() = router;
+        Ok(Self { running: Running { store, admin }, consensus, gossip, tasks, listeners, stopping, told })
+    }
+
+    async fn run(mut self, stop: &CancellationToken) -> Ended {
+        let consensus = self.consensus.clone();
+        let failed = async {
+            loop {
+                consensus.changes().await;
+                if let Some(why) = consensus.view().stopped {
+                    return why;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ended::Asked,
+            told = self.told.wait_for(Option::is_some) => match told.as_deref() {
+                Ok(Some(Stop::Recover { reason })) => Ended::Recover(reason.clone()),
+                _ => Ended::Asked,
+            },
+            why = failed => Ended::Failed(why),
+        };
+        self.stopping.send_replace(true);
+        self.listeners.cancel();
+        self.consensus.stop().await;
+        self.tasks.shutdown().await;
+        drop(self.gossip);
+        ended
+    }
+}
+
+/// Lets a future that may be cancelled stand where a task without a result is wanted.
+trait MapUnit: Future + Sized {
+    async fn map_unit(self) {
+        self.await;
+    }
+}
+
+impl<F: Future> MapUnit for F {}
+
+fn read_genesis(config: &NodeConfig, own: &[Arc<dyn TopologyStrategy>]) -> Result<Genesis, BootError> {
+    let path = &config.genesis;
+    let bytes =
+        fs::read(path).map_err(|source| BootError::Folder { verb: "read the genesis", path: path.clone(), source })?;
+    Genesis::parse_with(&bytes, own).map_err(|source| BootError::Genesis { path: path.clone(), source })
+}
+
+/// A folder belongs to the cluster that it was first used for.
+fn check_cluster(folder: &Path, genesis: &Genesis) -> Result<(), BootError> {
+    let path = folder.join("cluster");
+    let failed = |verb| {
+        let path = path.clone();
+        move |source| BootError::Folder { verb, path, source }
+    };
+    let expected = genesis.digest().to_string();
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim() == expected => Ok(()),
+        Ok(found) => {
+            Err(BootError::OtherCluster { path: folder.to_owned(), expected, found: found.trim().to_owned() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let part = folder.join("cluster.part");
+            let mut file = fs::File::create(&part).map_err(failed("write"))?;
+            writeln!(file, "{expected}").and_then(|()| file.sync_all()).map_err(failed("write"))?;
+            fs::rename(&part, &path).map_err(failed("write"))
+        }
+        Err(error) => Err(failed("read")(error)),
+    }
+}
+
+fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Result<(), BootError> {
+    let founders = genesis.founders();
+    let hint = match founders.get(&key.id()) {
+        Some(founder) if founder.name == config.name => return Ok(()),
+        Some(founder) => format!(": this key is {}'s", founder.name),
+        None => match founders.iter().find(|(_, founder)| founder.name == config.name) {
+            Some((id, _)) => format!(": {} has the key {id}", config.name),
+            None => String::new(),
+        },
+    };
+    Err(BootError::NotAFounder { name: config.name.clone(), id: key.id().to_string(), hint })
+}
+
+/// A log is tied to its cluster and node, so that segments that were copied from another are refused.
+fn log_identity(genesis: &Genesis, key: &NodeKey) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(genesis.digest().as_bytes()).update(key.id().as_bytes());
+    let mut identity = [0; 8];
+    identity.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_le_bytes(identity)
+}
+
+async fn open_store(
+    options: &NodeOptions,
+    genesis: &Genesis,
+    consensus: &Consensus,
+) -> Result<Arc<dyn StoreBackend>, BootError> {
+    let declaration = genesis.declaration();
+    let spec = declaration.backend();
+    let alone = genesis.founders().len() == 1;
+    let unsupported = |what: String| BootError::Unsupported { what };
+    let store: Arc<dyn StoreBackend> = match (&spec.config, &options.store) {
+        (_, Some(opened)) => opened.clone(),
+        (BackendConfig::Openraft, None) => {
+            let entropy = options.entropy.clone();
+            let clock = options.clock_ms.clone();
+            let restore_id = Arc::new(move || {
+                let mut bytes = [0; 8];
+                // Without entropy the clock tells two restores apart as well as anything.
+                match entropy(&mut bytes) {
+                    Ok(()) => u64::from_le_bytes(bytes),
+                    Err(_) => clock(),
+                }
+            });
+            Arc::new(raft_backend(consensus.clone(), options.clock_ms.clone(), restore_id))
+        }
+        (BackendConfig::Memory, None) if alone => Arc::new(MemoryBackend::new()),
+        (BackendConfig::Folder { path }, None) if alone => {
+            let path = options.config.folder.join(path);
+            let opened = tokio::task::spawn_blocking(move || FolderBackend::open(&FolderConfig { path }))
+                .await
+                .map_err(|error| BootError::Backend(error.into()))?;
+            Arc::new(opened.map_err(|error| BootError::Backend(error.into()))?)
+        }
+        (BackendConfig::Memory | BackendConfig::Folder { .. }, None) => {
+            return Err(unsupported(format!(
+                "the backend {} holds what one node holds, and this cluster has {} nodes: declare the topology solo, \
+                 or the backend openraft",
+                spec.kind().name(),
+                genesis.founders().len()
+            )));
+        }
+        _ => return Err(unsupported(format!("this build does not serve the backend {}", spec.kind().name()))),
+    };
+    if !declaration.audit() {
+        return Ok(store);
+    }
+    let clock = options.clock_ms.clone();
+    let path = options.config.folder.join("audit.log");
+    let log = tokio::task::spawn_blocking(move || AuditLog::open(path, clock))
+        .await
+        .map_err(|error| BootError::Backend(error.into()))?
+        .map_err(|error| BootError::Backend(error.into()))?;
+    Ok(Arc::new(Audit::new(store, log, &options.config.name)))
+}
+
+/// Keeps what this node tells of itself up to date.
+async fn tell(facts: watch::Sender<Facts>, gossip: Arc<Gossip>, consensus: Consensus, cadence: Duration) {
+    let mut ticks = tokio::time::interval(cadence);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rss = (0, Instant::now());
+    loop {
+        ticks.tick().await;
+        if rss.0 == 0 || rss.1.elapsed() > Duration::from_millis(limits::RSS_MS) {
+            rss = (resident_bytes(), Instant::now());
+        }
+        let raft = consensus.view();
+        let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
+        facts.send_modify(|facts| {
+            facts.term = raft.term;
+            facts.applied = raft.applied;
+            facts.blocks = blocks;
+            facts.head = head;
+            facts.rss_bytes = rss.0;
+        });
+        let told = facts.borrow().clone();
+        gossip.tell(&told).await;
+    }
+}
+
+/// Resident memory of this process (proc(5), `statm`); 0 where it cannot be told.
+fn resident_bytes() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}

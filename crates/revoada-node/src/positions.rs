@@ -1,0 +1,116 @@
+//! How far each other node's log had come, as far as this node knows: a voter that comes back behind that went back.
+//!
+//! A disk that was restored or emptied forgets votes and acknowledged entries, and its node could then vote a second time
+//! in one term. Its peers remember. Kept on disk without a sync: this is a second line of defence, and the first one,
+//! the node's own log, never loses what it acknowledged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use revoada_attest::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// A position in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// A term that the node has voted in.
+    pub term: u64,
+    /// An index that its log has held.
+    pub index: u64,
+}
+
+/// The positions of all other nodes.
+pub(crate) struct Positions {
+    path: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    positions: BTreeMap<NodeId, Position>,
+    changed: bool,
+}
+
+impl Positions {
+    /// Reads what was remembered. A file that cannot be read counts as nothing remembered, and says so in the log.
+    pub fn open(path: PathBuf) -> Self {
+        let positions = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(path = %path.display(), %error, "the positions of other nodes cannot be read");
+                BTreeMap::new()
+            }),
+            Err(_) => BTreeMap::new(),
+        };
+        Self { path, known: Mutex::new(Known { positions, changed: false }) }
+    }
+
+    /// Remembers that `node` has come this far. A position never goes back here.
+    pub fn saw(&self, node: NodeId, seen: Position) {
+        let mut known = self.known.lock();
+        let position = known.positions.entry(node).or_default();
+        let next = Position { term: position.term.max(seen.term), index: position.index.max(seen.index) };
+        if next != *position {
+            *position = next;
+            known.changed = true;
+        }
+    }
+
+    /// The remembered position of `node` if `claimed` is behind it.
+    pub fn went_back(&self, node: &NodeId, claimed: Position) -> Option<Position> {
+        let known = self.known.lock();
+        let position = *known.positions.get(node)?;
+        (claimed.term < position.term || claimed.index < position.index).then_some(position)
+    }
+
+    /// Forgets `node`, because it votes no longer: it may come back with an empty log.
+    pub fn forget(&self, node: &NodeId) {
+        let mut known = self.known.lock();
+        if known.positions.remove(node).is_some() {
+            known.changed = true;
+        }
+    }
+
+    /// Writes what has changed, atomically. Blocks shortly.
+    pub fn save(&self) {
+        let bytes = {
+            let mut known = self.known.lock();
+            if !std::mem::take(&mut known.changed) {
+                return;
+            }
+            serde_json::to_vec(&known.positions)
+        };
+        let written = bytes.map_err(std::io::Error::other).and_then(|bytes| {
+            let part = self.path.with_extension("part");
+            fs::write(&part, bytes)?;
+            fs::rename(&part, &self.path)
+        });
+        if let Err(error) = written {
+            tracing::warn!(path = %self.path.display(), %error, "the positions of other nodes cannot be saved");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_went_back_is_noticed_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("positions.json");
+        let node = NodeId::from_bytes([1; 32]);
+        let positions = Positions::open(path.clone());
+        positions.saw(node, Position { term: 3, index: 10 });
+        positions.saw(node, Position { term: 2, index: 11 });
+        positions.save();
+        let positions = Positions::open(path);
+        assert_eq!(positions.went_back(&node, Position { term: 3, index: 11 }), None);
+        let remembered = Some(Position { term: 3, index: 11 });
+        assert_eq!(positions.went_back(&node, Position { term: 3, index: 10 }), remembered);
+        assert_eq!(positions.went_back(&node, Position { term: 2, index: 12 }), remembered);
+        positions.forget(&node);
+        assert_eq!(positions.went_back(&node, Position::default()), None);
+    }
+}
