@@ -119,6 +119,14 @@ impl CliError {
         self
     }
 
+    /// The same error, caused by another one.
+    #[must_use]
+    pub fn with_causes_of(mut self, other: Self) -> Self {
+        self.failure.causes.push(other.failure.message);
+        self.failure.causes.extend(other.failure.causes);
+        self
+    }
+
     /// Writing to stdout failed.
     pub fn stdout(source: &io::Error) -> Self {
         let broken = source.kind() == io::ErrorKind::BrokenPipe;

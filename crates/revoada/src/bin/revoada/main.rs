@@ -44,8 +44,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Outcome {
     let Arguments { global, command } = arguments;
     log(global.verbose, matches!(command, Command::Node(_)));
-    // Only fails where a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    revoada::system::install_crypto();
     let context = Context {
         dir: global.dir,
         endpoint: global.endpoint,

@@ -20,6 +20,7 @@ pub mod man;
 pub mod members;
 pub mod node;
 pub mod process;
+pub mod ready;
 pub mod recover;
 pub mod snapshot;
 pub mod status;

@@ -78,7 +78,12 @@ impl Folder {
         self.node(name).join("node.log")
     }
 
-    /// The pid of a node that runs.
+    /// The pid of a process that `up` or `start` began, written down before the node does it itself.
+    pub fn spawned(&self, name: &str) -> PathBuf {
+        self.node(name).join("spawned.pid")
+    }
+
+    /// The pid of a node that runs. It is the node's lock, and never replaced by anyone else.
     pub fn pid(&self, name: &str) -> PathBuf {
         self.node(name).join("node.pid")
     }

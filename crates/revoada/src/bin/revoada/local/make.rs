@@ -138,7 +138,7 @@ fn make_key(node: &Path) -> Result<NodeId, CliError> {
 /// Thirty-two bytes from the system.
 pub fn random_bytes() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::from)?;
+    revoada::system::entropy(&mut bytes)?;
     Ok(bytes)
 }
 

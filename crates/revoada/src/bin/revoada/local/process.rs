@@ -30,10 +30,18 @@ pub struct Process {
 impl Process {
     /// The process of the node called `name`; none where none runs.
     pub fn find(folder: &Folder, name: &str) -> Option<Self> {
-        let text = fs::read_to_string(folder.pid(name)).ok()?;
+        let config = folder.config(name);
+        [folder.pid(name), folder.spawned(name)]
+            .iter()
+            .find_map(|file| Self::of_file(file, &config))
+    }
+
+    /// The process whose pid is in `file`, if it is the node of `config`.
+    fn of_file(file: &Path, config: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
         let pid: u32 = text.trim().parse().ok()?;
         let held = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
-        is_node(pid, &folder.config(name)).then_some(Self { pid, fd: held })
+        is_node(pid, config).then_some(Self { pid, fd: held })
     }
 
     /// Its pid.
@@ -61,7 +69,11 @@ impl Process {
 
     /// Waits until it has ended, for `limit` at most. Whether it has.
     pub async fn ended_within(&self, limit: Duration) -> bool {
-        let Ok(descriptor) = self.fd.try_clone().and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE)) else {
+        let Ok(descriptor) = self.fd.try_clone() else {
+            return false;
+        };
+        // SAFETY: the descriptor is owned by what it is moved into, which gives out the same one for its whole life.
+        let Ok(descriptor) = (unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }) else {
             return false;
         };
         // A pidfd is readable when its process has ended (pidfd_open(2)).

@@ -64,8 +64,8 @@ pub fn start(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<Child
     }
     let child = command.spawn().map_err(|error| failed(&error))?;
     if let Some(pid) = child.id() {
-        // The node writes the same when it begins; until then it can be found by this.
-        let path = folder.pid(&node.name);
+        // The node writes it down itself when it begins; until then it can be found by this.
+        let path = folder.spawned(&node.name);
         write_atomically(&path, format!("{pid}\n").as_bytes())
             .map_err(|error| CliError::file(format!("cannot write {}", path.display()), &error))?;
     }
@@ -125,11 +125,11 @@ pub async fn kill(name: &str, process: &Process) -> Result<(), CliError> {
     Err(CliError::new(ErrorKind::Unavailable, message))
 }
 
-/// Takes away the pid of a process that is gone. One that stays is recognised as nobody's.
+/// Takes away the note of a process that is gone. The node's own pid file is its lock, and stays.
 fn forget(folder: &Folder, name: &str) {
     if Process::find(folder, name).is_none() {
-        // It may be gone already: the node takes it away itself when it stops in order.
-        let _ = fs::remove_file(folder.pid(name));
+        // One that stays is recognised as nobody's.
+        let _ = fs::remove_file(folder.spawned(name));
     }
 }
 
