@@ -48,7 +48,7 @@ pub const SNAPSHOT_UPLOAD_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 /// The most encoded watch lines that wait for one slow watcher before its events stay in the backend, in bytes.
 pub const WATCH_LINES_BYTES_MAX: usize = 256 * 1024;
 /// The largest frame of the framed protocol, without its length, in bytes.
-pub const NATIVE_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most requests of one framed connection that are worked on at once; the rest waits in the socket.
 pub const FRAME_REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 /// With this many bytes of answers unsent, a framed connection reads no more requests.

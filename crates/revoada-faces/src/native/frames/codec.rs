@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use cbor4ii::core::dec::Read as _;
 use cbor4ii::core::utils::SliceReader;
 use revoada_core::error::ErrorKind;
-use revoada_core::limits::NATIVE_FRAME_BYTES_MAX;
+use revoada_core::limits::FRAME_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,7 +29,7 @@ const WRITE_BUFFER_KEPT_BYTES: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// A length above the limit; nothing of the frame was read.
-    #[error("a frame of {bytes} bytes; at most {NATIVE_FRAME_BYTES_MAX} are accepted")]
+    #[error("a frame of {bytes} bytes; at most {FRAME_BYTES_MAX} are accepted")]
     TooLong {
         /// The length that was announced or that a message would have.
         bytes: usize,
@@ -140,7 +140,7 @@ impl FrameReader {
             return Ok(None);
         };
         let bytes = usize::try_from(u32::from_le_bytes(*header)).unwrap_or(usize::MAX);
-        if bytes > NATIVE_FRAME_BYTES_MAX {
+        if bytes > FRAME_BYTES_MAX {
             return Err(FrameError::TooLong { bytes });
         }
         Ok(Some(bytes))
@@ -238,7 +238,7 @@ pub fn append<M: Serialize>(buffer: &mut Vec<u8>, message: &M) -> Result<(), Fra
     let bytes = buffer.len() - start - FRAME_HEADER_BYTES;
     let refused = match (result, u32::try_from(bytes)) {
         (Err(error), _) => FrameError::Encode(error),
-        (Ok(()), Ok(length)) if bytes <= NATIVE_FRAME_BYTES_MAX => {
+        (Ok(()), Ok(length)) if bytes <= FRAME_BYTES_MAX => {
             buffer[start..start + FRAME_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
             return Ok(());
         }
