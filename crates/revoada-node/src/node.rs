@@ -388,8 +388,9 @@ impl Services {
         };
         self.stopping.send_replace(true);
         self.listeners.cancel();
-        self.consensus.stop().await;
+        // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
+        self.consensus.stop().await;
         drop(self.gossip);
         ended
     }
