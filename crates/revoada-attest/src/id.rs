@@ -137,3 +137,12 @@ fixed_bytes!(
     64,
     "a signature"
 );
+
+#[cfg(feature = "testing")]
+impl From<u64> for NodeId {
+    fn from(number: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        Self(bytes)
+    }
+}

@@ -223,6 +223,40 @@ async fn an_envelope_carries_several_documents_in_several_formats() {
 }
 
 #[tokio::test]
+async fn what_is_large_is_applied_listed_and_converted_too() {
+    let bench = bench();
+    let documents: Vec<_> = (0..200)
+        .map(|index| config_map(&format!("item-{index:03}"), &"x".repeat(1024)).to_string())
+        .collect();
+    let applied = bench
+        .post("/v1/resources", "application/json", documents.join("\n---\n"))
+        .await;
+    assert_eq!(
+        applied.json()["results"].as_array().unwrap().len(),
+        200,
+        "{}",
+        applied.text()
+    );
+    let listed = bench.get("/v1/resources/ConfigMap").await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 200);
+    let large = json!({"documents": [{"document": config_map("large", &"y".repeat(1 << 20)).to_string()}]});
+    assert_eq!(
+        bench
+            .post("/v1/resources", "application/json", large.to_string())
+            .await
+            .status,
+        StatusCode::OK
+    );
+    let yaml = bench.get("/v1/resources/ConfigMap/large?format=yaml").await;
+    assert!(yaml.text().contains(&"y".repeat(1 << 20)));
+    let too_large = config_map("larger", &"z".repeat(2 << 20)).to_string();
+    assert_eq!(
+        bench.post("/v1/resources", "application/json", too_large).await.kind(),
+        "exhausted"
+    );
+}
+
+#[tokio::test]
 async fn one_bad_document_means_that_nothing_is_applied() {
     let bench = bench();
     let envelope = json!({"documents": [

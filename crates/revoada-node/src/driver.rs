@@ -104,7 +104,7 @@ impl Driver {
     /// What the leader sees now.
     pub fn observe(&self) -> Observed {
         let raft = self.consensus.view();
-        let RoleView { roles, head, .. } = self.consensus.read(RoleView::from);
+        let RoleView { roles, head, .. } = self.consensus.read(|state| RoleView::from(state));
         let now_ms = (self.clock_ms)();
         let now = Instant::now();
         let at = |since: Instant| now_ms.saturating_sub((now - since).as_millis() as u64);

@@ -22,8 +22,8 @@ use revoada_mesh::keyspace::{Clock, raft_backend};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
 use revoada_mesh::transport::{Handler, Protocol, Transport};
-use revoada_store::audit::Audit;
-use revoada_store::{ClusterAdmin, FolderBackend, MemoryBackend, StoreBackend};
+use revoada_store::audit::{Audit, AuditLog};
+use revoada_store::{ClusterAdmin, FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -76,6 +76,8 @@ pub struct NodeOptions {
     pub log: LogOptions,
     /// Topologies of the user's own.
     pub topologies: Vec<Arc<dyn TopologyStrategy>>,
+    /// A backend that was opened already and is shared with others; by the declaration where absent.
+    pub store: Option<Arc<dyn StoreBackend>>,
 }
 
 /// Why a node's services end.
@@ -355,7 +357,7 @@ impl Services {
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        tasks.spawn(formation::run(me, genesis, config.seeds.clone(), peers, consensus.clone()));
+        tasks.spawn(formation::run(me, genesis.clone(), config.seeds.clone(), peers, consensus.clone()));
         tasks.spawn(driver.clone().run());
         tasks.spawn(witness::run(consensus.clone(), key));
         tasks.spawn(tell(facts_told, gossip.clone(), consensus.clone(), strategy.membership.gossip_cadence));
@@ -386,8 +388,9 @@ impl Services {
         };
         self.stopping.send_replace(true);
         self.listeners.cancel();
-        self.consensus.stop().await;
+        // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
+        self.consensus.stop().await;
         drop(self.gossip);
         ended
     }
@@ -463,8 +466,9 @@ async fn open_store(
     let spec = declaration.backend();
     let alone = genesis.founders().len() == 1;
     let unsupported = |what: String| BootError::Unsupported { what };
-    let store: Arc<dyn StoreBackend> = match &spec.config {
-        BackendConfig::Openraft => {
+    let store: Arc<dyn StoreBackend> = match (&spec.config, &options.store) {
+        (_, Some(opened)) => opened.clone(),
+        (BackendConfig::Openraft, None) => {
             let entropy = options.entropy.clone();
             let clock = options.clock_ms.clone();
             let restore_id = Arc::new(move || {
@@ -477,15 +481,15 @@ async fn open_store(
             });
             Arc::new(raft_backend(consensus.clone(), options.clock_ms.clone(), restore_id))
         }
-        BackendConfig::Memory if alone => Arc::new(MemoryBackend::new()),
-        BackendConfig::Folder { path } if alone => {
+        (BackendConfig::Memory, None) if alone => Arc::new(MemoryBackend::new()),
+        (BackendConfig::Folder { path }, None) if alone => {
             let path = options.config.folder.join(path);
-            let opened = tokio::task::spawn_blocking(move || FolderBackend::open(&path))
+            let opened = tokio::task::spawn_blocking(move || FolderBackend::open(&FolderConfig { path }))
                 .await
                 .map_err(|error| BootError::Backend(error.into()))?;
             Arc::new(opened.map_err(|error| BootError::Backend(error.into()))?)
         }
-        BackendConfig::Memory | BackendConfig::Folder { .. } => {
+        (BackendConfig::Memory | BackendConfig::Folder { .. }, None) => {
             return Err(unsupported(format!(
                 "the backend {} holds what one node holds, and this cluster has {} nodes: declare the topology solo, \
                  or the backend openraft",
@@ -500,10 +504,11 @@ async fn open_store(
     }
     let clock = options.clock_ms.clone();
     let path = options.config.folder.join("audit.log");
-    let audited = Audit::open(store, &path, Arc::new(move || clock()))
+    let log = tokio::task::spawn_blocking(move || AuditLog::open(path, clock))
         .await
+        .map_err(|error| BootError::Backend(error.into()))?
         .map_err(|error| BootError::Backend(error.into()))?;
-    Ok(Arc::new(audited))
+    Ok(Arc::new(Audit::new(store, log, &options.config.name)))
 }
 
 /// Keeps what this node tells of itself up to date.

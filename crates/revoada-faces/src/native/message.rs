@@ -391,3 +391,32 @@ impl<'de> Deserialize<'de> for Document {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_of_every_format_travel_unchanged_as_json_and_as_cbor() {
+        let of = |format, document: &'static [u8]| Document {
+            format,
+            document: Bytes::from_static(document),
+            default_namespace: Some("home".to_owned()),
+        };
+        let request = ApplyDocuments {
+            documents: vec![
+                of(Some(ResourceFormat::Native), b"\x00\xff\xfe"),
+                of(Some(ResourceFormat::Yaml), "kind: A # \u{e9}\n".as_bytes()),
+                of(Some(ResourceFormat::Json), b"{}"),
+                of(Some(ResourceFormat::Hcl), b"a = 1"),
+                of(None, b"---"),
+            ],
+            if_revision: Some(0),
+            dry_run: true,
+        };
+        let json = serde_json::to_vec(&request).unwrap();
+        assert_eq!(serde_json::from_slice::<ApplyDocuments>(&json).unwrap(), request);
+        let cbor = cbor4ii::serde::to_vec(Vec::new(), &request).unwrap();
+        assert_eq!(cbor4ii::serde::from_slice::<ApplyDocuments>(&cbor).unwrap(), request);
+    }
+}

@@ -12,6 +12,8 @@ pub mod peers;
 mod propose;
 mod read;
 mod recover;
+#[cfg(test)]
+mod suite;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use openraft::entry::RaftEntry;
+use openraft::type_config::TypeConfigExt;
 use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::vote::RaftLeaderId;
 use openraft::{Membership, RaftLogReader};
 use revoada_attest::NodeId;
-use tokio::sync::oneshot;
 
 use super::types::{Entry, LogId, Member, Types, Vote};
 use super::{OpenError, Opened};
@@ -33,8 +34,8 @@ impl Opened {
             .map_err(|error| failed(error.to_string()))?;
         let leader = vote.leader_id().to_committed();
         let entry = Entry::new_membership(LogId::new(leader, last.index + 1), membership);
-        let (done, flushed) = oneshot::channel();
-        self.log.append([entry], IOFlushed::<Types>::signal(done.into())).await.map_err(io)?;
+        let (done, flushed) = Types::oneshot();
+        self.log.append([entry], IOFlushed::<Types>::signal(done)).await.map_err(io)?;
         flushed.await.map_err(|_| failed("the log's writer is gone".to_owned()))?.map_err(io)
     }
 }

@@ -187,6 +187,9 @@ impl Client {
                 Some(connection) => (connection, true),
                 None => (self.connect().await?, false),
             };
+            // A kept connection may be closed by the node at the moment it is used again. A read can simply be made
+            // once more; a dry run is none, because it has a body.
+            let again = (kept && request.method() == Method::GET).then(|| copy_without_body(&request));
             let deadline = Instant::now() + timeout;
             let mut failed = match tokio::time::timeout_at(deadline, connection.try_send_request(request)).await {
                 Ok(Ok(response)) => {
@@ -199,11 +202,12 @@ impl Client {
                 Ok(Err(failed)) => failed,
                 Err(_) => return Err(self.too_late(mutation, timeout)),
             };
-            match failed.take_message() {
-                Some(unsent) if kept => request = unsent,
-                Some(_) => return Err(self.not_sent(failed.into_error())),
-                None => return Err(self.no_answer(mutation, failed.into_error())),
-            }
+            request = match (failed.take_message(), again) {
+                (Some(unsent), _) if kept => unsent,
+                (Some(_), _) => return Err(self.not_sent(failed.into_error())),
+                (None, Some(again)) => again,
+                (None, None) => return Err(self.no_answer(mutation, failed.into_error())),
+            };
         }
     }
 
@@ -324,6 +328,15 @@ impl Client {
     fn lock_idle(&self) -> MutexGuard<'_, Vec<SendRequest<SentBody>>> {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The same request again, for one whose body is empty.
+fn copy_without_body(request: &Request<SentBody>) -> Request<SentBody> {
+    let mut copy = Request::new(empty());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
 }
 
 /// A body of nothing.

@@ -415,6 +415,93 @@ async fn after_a_farewell_nothing_unanswered_has_happened() {
     assert_eq!(refused.causes(), ["this node stops"]);
 }
 
+/// A TLS listener that lets in whoever shows the token.
+struct TlsListener {
+    listener: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+async fn admit_by_token(mut request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    if request
+        .headers()
+        .get("authorization")
+        .is_some_and(|value| value == "Bearer secret")
+    {
+        request
+            .extensions_mut()
+            .insert(revoada_faces::native::Caller::operator("the token"));
+    }
+    next.run(request).await
+}
+
+#[tokio::test]
+async fn over_tls_the_node_shows_a_certificate_and_the_caller_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, made.cert.pem()).unwrap();
+        (made, file)
+    };
+    let (certificate, ca_file) = authority("ca.pem");
+    let (_, strange_ca_file) = authority("strange.pem");
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key.into())
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (face, _) = support::face(folder.path());
+    let router = face.router().layer(axum::middleware::from_fn(admit_by_token));
+    let listener = TlsListener {
+        listener,
+        acceptor: tokio_rustls::TlsAcceptor::from(Arc::new(config)),
+    };
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+
+    let endpoint = Endpoint::https(&url, "secret", &ca_file).unwrap();
+    let client = Client::new(endpoint.clone(), QUICK).unwrap();
+    client.apply(&config_map("a")).await.unwrap();
+    client.get(&get("a")).await.unwrap();
+    let framed = FramedClient::connect(endpoint, QUICK).await.unwrap();
+    framed.get(get("a")).await.unwrap();
+
+    let stranger = Endpoint::https(&url, "guess", &ca_file).unwrap();
+    let client = Client::new(stranger.clone(), QUICK).unwrap();
+    assert_eq!(client.status().await.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    let refused = FramedClient::connect(stranger, QUICK).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
+
+    let misled = Endpoint::https(&url, "secret", strange_ca_file).unwrap();
+    let refused = Client::new(misled, QUICK).unwrap().status().await.unwrap_err();
+    assert!(matches!(refused, ClientError::Connect { .. }), "{refused}");
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let nobody = Endpoint::https(&url, "secret", empty).unwrap();
+    assert_eq!(Client::new(nobody, QUICK).err().unwrap().kind(), ErrorKind::Invalid);
+}
+
 #[tokio::test]
 #[ignore = "measures: cargo test --release -p revoada pings -- --ignored --nocapture"]
 async fn one_core_carries_a_hundred_thousand_pings_a_second() {

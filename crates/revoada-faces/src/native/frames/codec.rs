@@ -22,6 +22,9 @@ pub const FRAME_HEADER_BYTES: usize = 4;
 /// What a connection's read buffer starts with and returns to, in bytes.
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 
+/// What a write buffer keeps of its capacity when everything in it is written, in bytes.
+const WRITE_BUFFER_KEPT_BYTES: usize = 256 * 1024;
+
 /// Why a stream of frames cannot go on. Each of them ends the connection, and no other.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -210,7 +213,7 @@ impl FrameWriter {
             self.unflushed = true;
             if self.unsent_bytes() == 0 {
                 self.buffer.clear();
-                self.buffer.shrink_to(4 * READ_BUFFER_BYTES);
+                self.buffer.shrink_to(WRITE_BUFFER_KEPT_BYTES);
                 self.written = 0;
             }
             return Poll::Ready(Ok(count));

@@ -11,6 +11,7 @@ use revoada_core::resource::ResourceFormat;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::{INLINE_BYTES_MAX, away_if};
 use crate::native::extract::{Flag, Parameters, Segments, media_type, whole_body};
 use crate::native::message::{
     AppliedDocuments, ApplyDocuments, CREATE_REVISION_HEADER, DeleteResource, DeletedResource, Document, GetResource,
@@ -39,32 +40,42 @@ pub async fn apply(
     caller.must_operate("apply")?;
     let format = body_format(&headers)?;
     let body = whole_body(&headers, body).await?;
-    let request = if matches!(format, Some(ResourceFormat::Json) | None) && is_envelope(&body) {
+    let request = away_if(body.len() > INLINE_BYTES_MAX, move || {
+        read_apply(format, body, parameters)
+    })
+    .await?;
+    Ok(Json(face.resources.apply(&caller, request).await?))
+}
+
+fn read_apply(
+    format: Option<ResourceFormat>,
+    body: Bytes,
+    parameters: ApplyParameters,
+) -> Result<ApplyDocuments, Failure> {
+    if matches!(format, Some(ResourceFormat::Json) | None) && is_envelope(&body) {
         if parameters != ApplyParameters::default() {
             return Err(Failure::invalid(
                 "an envelope says everything in its body, and takes no parameters",
             ));
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| Failure::because(ErrorKind::Invalid, "the envelope is not valid", &error))?
-    } else {
-        let ApplyParameters {
-            namespace,
-            if_revision,
-            dry_run: Flag(dry_run),
-        } = parameters;
-        let documents = vec![Document {
-            format,
-            document: body,
-            default_namespace: namespace,
-        }];
-        ApplyDocuments {
-            documents,
-            if_revision,
-            dry_run,
-        }
-    };
-    Ok(Json(face.resources.apply(&caller, request).await?))
+        return serde_json::from_slice(&body)
+            .map_err(|error| Failure::because(ErrorKind::Invalid, "the envelope is not valid", &error));
+    }
+    let ApplyParameters {
+        namespace,
+        if_revision,
+        dry_run: Flag(dry_run),
+    } = parameters;
+    let documents = vec![Document {
+        format,
+        document: body,
+        default_namespace: namespace,
+    }];
+    Ok(ApplyDocuments {
+        documents,
+        if_revision,
+        dry_run,
+    })
 }
 
 /// Whether a JSON body is an envelope and not a resource, which has a kind.

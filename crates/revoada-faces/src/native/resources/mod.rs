@@ -25,10 +25,10 @@ use super::message::{
 };
 use super::{Caller, Failure};
 
-/// Documents of more bytes than this together are parsed on a thread for blocking work.
-const PARSED_INLINE_BYTES_MAX: usize = 64 * 1024;
+/// Documents of more bytes than this together are parsed or converted on a thread for blocking work.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Pages of more items than this are written on a thread for blocking work.
-const WRITTEN_INLINE_ITEMS_MAX: usize = 64;
+const INLINE_ITEMS_MAX: usize = 64;
 
 /// The verbs on the resources of one backend.
 #[derive(Clone)]
@@ -62,11 +62,7 @@ impl Resources {
             return Err(Failure::new(ErrorKind::Exhausted, message));
         }
         let bytes: usize = documents.iter().map(|document| document.document.len()).sum();
-        let resources = if bytes > PARSED_INLINE_BYTES_MAX {
-            blocking(move || parse_all(&documents)).await??
-        } else {
-            parse_all(&documents)?
-        };
+        let resources = away_if(bytes > INLINE_BYTES_MAX, move || parse_all(&documents)).await?;
         let applied = self
             .backend
             .apply(ApplyRequest {
@@ -96,9 +92,11 @@ impl Resources {
             version,
         } = got;
         let format = format.unwrap_or(resource.format);
+        let long = format != resource.format && resource.document.len() > INLINE_BYTES_MAX;
+        let document = away_if(long, move || render(&resource, format)).await?;
         Ok(GotResource {
             format,
-            document: render(&resource, format)?,
+            document,
             create_revision,
             revision,
             version,
@@ -149,11 +147,7 @@ impl Resources {
                 read,
             })
             .await?;
-        if listing.items.len() > WRITTEN_INLINE_ITEMS_MAX {
-            blocking(move || page(&listing)).await?
-        } else {
-            page(&listing)
-        }
+        away_if(listing.items.len() > INLINE_ITEMS_MAX, move || page(&listing)).await
     }
 
     /// Opens a watch.
@@ -258,13 +252,19 @@ fn page(listing: &Listing) -> Result<Bytes, Failure> {
     Ok(text.into())
 }
 
-/// Runs `work` on a thread for blocking work.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+/// Does `work` on a thread for blocking work if it is `long`, else here.
+async fn away_if<T: Send + 'static>(
+    long: bool,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    if !long {
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Failure::because(
             ErrorKind::Unavailable,
             "nothing was done: the work was abandoned",
             &error,
         )
-    })
+    })?
 }

@@ -1,0 +1,36 @@
+//! Which faces a node of this build serves, and how they are mounted.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use revoada_core::error::ErrorKind;
+use revoada_faces::native::{Caller, Failure, NativeFace, boot_failed};
+use revoada_node::{Faces, Parts};
+
+/// The native HTTP API, which every node serves whatever else its declaration asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NativeFaces;
+
+impl Faces for NativeFaces {
+    fn serve(&self, parts: Parts) -> Router {
+        let figures = parts.metrics;
+        NativeFace::new(parts.store, parts.admin, parts.spool)
+            .with_metrics(move || figures())
+            .with_stopping(parts.stopping)
+            .router()
+            .layer(middleware::from_fn(introduce))
+    }
+
+    fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
+        boot_failed(Failure { causes, ..Failure::new(ErrorKind::Unavailable, what) })
+    }
+}
+
+/// Tells the face who calls, in the face's own terms: whoever the listeners let in is an operator.
+async fn introduce(mut request: Request, next: Next) -> Response {
+    if let Some(caller) = request.extensions().get::<revoada_node::Caller>().cloned() {
+        request.extensions_mut().insert(Caller::operator(caller.who));
+    }
+    next.run(request).await
+}
