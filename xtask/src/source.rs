@@ -43,7 +43,7 @@ pub fn files(root: &Path) -> Result<Vec<Source>> {
                 .with_context(|| format!("cannot look at {}", entry.path().display()))?;
             if kind.is_dir() && !is_skipped(&entry.file_name().to_string_lossy()) {
                 folders.push(entry.path());
-            } else if kind.is_file() {
+            } else if kind.is_file() && entry.file_name() != ".git" {
                 found.extend(read(root, entry.path())?);
             }
         }
@@ -81,7 +81,7 @@ pub fn code(text: &str) -> String {
     out
 }
 
-/// The lines of `code` on which `name` stands as whole words, counted from 1.
+/// The lines of `code` on which `name` stands as whole words, counted from 1. A name may end in `::`.
 pub fn lines_with(code: &str, name: &str) -> Vec<usize> {
     code.lines()
         .enumerate()
@@ -93,7 +93,7 @@ pub fn lines_with(code: &str, name: &str) -> Vec<usize> {
 fn has_word(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(start, _)| {
         let before = line[..start].chars().next_back();
-        let after = line[start + name.len()..].chars().next();
+        let after = line[start + name.len()..].chars().next().filter(|_| !name.ends_with("::"));
         !before.is_some_and(is_word) && !after.is_some_and(is_word)
     })
 }

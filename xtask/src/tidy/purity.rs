@@ -67,7 +67,7 @@ const RULES: &[Rule] = &[
         below: "crates/",
         but: Some("crates/revoada-mesh/src/consensus"),
         but_tests: false,
-        names: &["openraft"],
+        names: &["openraft::", "openraft_macros::"],
         why: "Raft stays behind one module",
     },
     Rule {
