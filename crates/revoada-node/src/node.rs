@@ -348,7 +348,7 @@ impl Services {
 
         let handlers: BTreeMap<Protocol, Handler> = BTreeMap::from([
             (Protocol::Raft, consensus.raft_handler()),
-            (Protocol::Forward, consensus.forward_handler(admin::extra(driver.clone()))),
+            (Protocol::Forward, consensus.forward_handler(admin::extra(admin.clone()))),
             (Protocol::Gossip, gossip.handler()),
         ]);
         let listeners = CancellationToken::new();
