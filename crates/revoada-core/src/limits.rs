@@ -201,3 +201,5 @@ pub const RSS_MS: u64 = 1_000;
 pub const STATUS_MS_MAX: u64 = 500;
 /// How long an export waits until the newest blocks are co-signed, in milliseconds.
 pub const WITNESS_MS_MAX: u64 = 1_000;
+/// How long a leader that stops waits until another one leads, in milliseconds.
+pub const HAND_OVER_MS_MAX: u64 = 300;

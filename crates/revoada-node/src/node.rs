@@ -387,12 +387,39 @@ impl Services {
             why = failed => Ended::Failed(why),
         };
         self.stopping.send_replace(true);
+        if matches!(ended, Ended::Asked) {
+            hand_over(&self.consensus).await;
+        }
         self.listeners.cancel();
         // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
         self.consensus.stop().await;
         drop(self.gossip);
         ended
+    }
+}
+
+/// A leader that stops on purpose lets another one lead first, so that nobody has to wait for its silence.
+async fn hand_over(consensus: &Consensus) {
+    let raft = consensus.view();
+    let near = Duration::from_millis(limits::HAND_OVER_MS_MAX);
+    let successor = raft
+        .matched
+        .iter()
+        .filter(|(id, _)| raft.voters.contains(id) && raft.answered.get(id).is_some_and(|ago| *ago < near))
+        .max_by_key(|(_, matched)| **matched);
+    let (true, Some((successor, _))) = (raft.leads, successor) else { return };
+    if let Err(error) = consensus.hand_over(*successor).await {
+        tracing::debug!(%error, "leadership is not handed over");
+        return;
+    }
+    let follows = async {
+        while consensus.view().leads {
+            consensus.changes().await;
+        }
+    };
+    if tokio::time::timeout(near, follows).await.is_err() {
+        tracing::debug!("leadership was not taken over in time");
     }
 }
 

@@ -142,6 +142,7 @@ pub struct Consensus {
     reads: Reads,
     peers: Peers,
     names: Arc<BTreeMap<NodeId, String>>,
+    declaration: Arc<str>,
 }
 
 /// What was found in a node's folder, before Raft runs on it: enough for the first hello.
@@ -216,6 +217,7 @@ impl Opened {
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
             reads: Reads::start(raft.clone(), peers.clone(), config.id, shared.clone()),
             peers,
+            declaration: config.genesis.declaration().canonical_json().into(),
             raft,
             shared,
             log: self.log,
@@ -245,10 +247,20 @@ impl Consensus {
     }
 
     fn member(&self, id: &NodeId) -> Member {
+        Member { name: self.name_of(id) }
+    }
+
+    /// A node's name, for people.
+    pub fn name_of(&self, id: &NodeId) -> String {
         let name = self.names.get(id).cloned().or_else(|| {
             self.shared.read(|state| state.roles().get(id).map(|record| record.name.clone()))
         });
-        Member { name: name.unwrap_or_else(|| id.short()) }
+        name.unwrap_or_else(|| id.short())
+    }
+
+    /// The cluster's declaration, in its canonical form.
+    pub fn declaration(&self) -> &str {
+        &self.declaration
     }
 
     /// Proposes one command, here or through the leader.

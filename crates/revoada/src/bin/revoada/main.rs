@@ -65,7 +65,8 @@ fn run(arguments: Arguments) -> Outcome {
 fn log(verbose: u8, is_node: bool) {
     let level = match (verbose, is_node) {
         (0, false) => "error",
-        (0, true) => "warn",
+        // What openraft warns of, a node says itself, once and by name.
+        (0, true) => "warn,openraft=error",
         (1, _) => "info",
         (2, _) => "debug",
         _ => "trace",
