@@ -1,6 +1,6 @@
 //! Writers that go on whatever happens, and remember what was acknowledged.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ const OPTIONS: ClientOptions = ClientOptions {
     long_answer_timeout: Duration::from_secs(30),
 };
 
+/// In a gap a write is sent this often, whether or not those before it were answered: all writers may be waiting for a
+/// node that will never answer.
+const PROBE_EVERY: Duration = Duration::from_millis(10);
+
 /// Writers that run.
 pub struct Writers {
     shared: Arc<Shared>,
@@ -49,6 +53,8 @@ struct Shared {
     told: Mutex<Told>,
     /// A write that was sent in the current round was acknowledged for the first time.
     first: Notify,
+    /// How many writes were sent beside those of the writers.
+    probes: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -84,6 +90,7 @@ impl Writers {
             nodes: nodes.collect(),
             told: Mutex::default(),
             first: Notify::new(),
+            probes: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
         let tasks = (0..count).map(|writer| tokio::spawn(write(Arc::clone(&shared), writer)));
@@ -102,6 +109,7 @@ impl Writers {
         let now = Instant::now();
         told.began = Some(now);
         told.first = None;
+        tokio::spawn(probe(Arc::clone(&self.shared), now));
         now
     }
 
@@ -109,7 +117,9 @@ impl Writers {
     pub async fn gap(&self, began: Instant, limit: Duration) -> Option<Duration> {
         let first = async {
             loop {
-                let waiting = self.shared.first.notified();
+                let mut waiting = std::pin::pin!(self.shared.first.notified());
+                // Enlisted before the look, so that nothing is missed in between.
+                waiting.as_mut().enable();
                 if let Some(first) = lock(&self.shared.told).first {
                     return first.duration_since(began);
                 }
@@ -193,6 +203,33 @@ impl Shared {
             told.first = Some(Instant::now());
             self.first.notify_waiters();
         }
+    }
+}
+
+/// Sends writes at a steady pace until one is acknowledged, or the round is over. Those without an answer end by their
+/// time-out, so there are never more than it has room for.
+async fn probe(shared: Arc<Shared>, began: Instant) {
+    for number in 0_usize.. {
+        tokio::time::sleep(PROBE_EVERY).await;
+        let over = {
+            let told = lock(&shared.told);
+            told.first.is_some() || told.began != Some(began)
+        };
+        if over || shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let name = format!(
+                "{}-p{:x}-{number}",
+                shared.run,
+                shared.probes.fetch_add(1, Ordering::Relaxed)
+            );
+            let sent = Instant::now();
+            if shared.write(number, &name).await.is_ok() {
+                shared.note(name, sent);
+            }
+        });
     }
 }
 
