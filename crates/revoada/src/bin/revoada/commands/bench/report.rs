@@ -169,12 +169,12 @@ mod tests {
         counts.answered(Duration::from_millis(3));
         let report = serde_json::to_value(counts.report(&plan, Duration::from_secs(2))).unwrap();
         for (field, value) in [
-            ("ops", 2.into()),
-            ("errors", 0.into()),
-            ("clients", 2.into()),
-            ("size_bytes", 1024.into()),
+            ("ops", 2),
+            ("errors", 0),
+            ("clients", 2),
+            ("size_bytes", 1024),
         ] {
-            assert_eq!(report[field], serde_json::Value::from(value), "{field}");
+            assert_eq!(report[field], value, "{field}");
         }
         assert_eq!(report["op"], "put");
         assert_eq!(report["ops_per_second"].as_f64(), Some(1.0));
