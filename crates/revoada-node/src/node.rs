@@ -522,9 +522,11 @@ async fn tell(facts: watch::Sender<Facts>, gossip: Arc<Gossip>, consensus: Conse
             rss = (resident_bytes(), Instant::now());
         }
         let raft = consensus.view();
+        let (term, _) = consensus.position();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
-            facts.term = raft.term;
+            // Others hold a node to its term, so it is the one that a crash cannot take back.
+            facts.term = term;
             facts.applied = raft.applied;
             facts.blocks = blocks;
             facts.head = head;

@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use revoada_attest::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// A position in the log.
+/// A position in the log. Both numbers are ones that the node cannot lose by a crash: whoever calls
+/// [`Positions::saw`] vouches for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// A term that the node has voted in.
+    /// The term of a durable vote of the node.
     pub term: u64,
-    /// An index that its log has held.
+    /// The index of an entry that is committed, and that the node has synced.
     pub index: u64,
 }
 

@@ -332,6 +332,21 @@ impl Consensus {
         Ok(())
     }
 
+    /// Ends a change of the voters that was begun and not ended, by this leader or one before it; does nothing where
+    /// there is none. Only the leader can.
+    pub async fn end_joint(&self) -> Result<(), ProposeError> {
+        let joint = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_joint_config().len() > 1
+        };
+        if !joint {
+            return Ok(());
+        }
+        // Adding nobody to a joint membership makes it the newer of its two halves.
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await
+    }
+
     async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), ProposeError> {
         // Voters that leave stay as learners; whether they are wanted as such is asked for by name.
         match self.raft.change_membership(change, true).await {
