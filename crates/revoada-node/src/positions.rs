@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
@@ -32,7 +33,11 @@ pub(crate) struct Positions {
 struct Known {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
+    saved: Option<Instant>,
 }
+
+/// Under load positions change all the time, and each file costs the disk something that the log needs.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Positions {
     /// Reads what was remembered. A file that cannot be read counts as nothing remembered, and says so in the log.
@@ -44,7 +49,7 @@ impl Positions {
             }),
             Err(_) => BTreeMap::new(),
         };
-        Self { path, known: Mutex::new(Known { positions, changed: false }) }
+        Self { path, known: Mutex::new(Known { positions, changed: false, saved: None }) }
     }
 
     /// Remembers that `node` has come this far. A position never goes back here.
@@ -73,13 +78,15 @@ impl Positions {
         }
     }
 
-    /// Writes what has changed, atomically. Blocks shortly.
+    /// Writes what has changed, atomically, at most once in [`SAVE_PAUSE`]. Blocks shortly.
     pub fn save(&self) {
         let bytes = {
             let mut known = self.known.lock();
-            if !std::mem::take(&mut known.changed) {
+            if !known.changed || known.saved.is_some_and(|saved| saved.elapsed() < SAVE_PAUSE) {
                 return;
             }
+            known.changed = false;
+            known.saved = Some(Instant::now());
             serde_json::to_vec(&known.positions)
         };
         let written = bytes.map_err(std::io::Error::other).and_then(|bytes| {
