@@ -141,6 +141,11 @@ struct Sender {
 
 impl Sender {
     async fn send(&self, batch: Bytes) -> Result<Vec<Reply>, ProposeError> {
+        // The estimate of a command's size passes over what is seldom large; this is the size itself.
+        let (bytes, bytes_max) = (batch.len(), limits::COMMAND_BYTES_MAX + limits::BATCH_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(ProposeError::TooLarge { bytes, bytes_max });
+        }
         let deadline = Instant::now() + self.patience;
         loop {
             let leader = self.raft.metrics().borrow_watched().current_leader;

@@ -5,6 +5,8 @@
 
 mod hello;
 pub mod link;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::collections::BTreeMap;
