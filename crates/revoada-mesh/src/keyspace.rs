@@ -68,7 +68,7 @@ impl RaftKeyspace {
             }),
             Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
             Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
-            Err(error @ ProposeError::Exhausted) => {
+            Err(error @ ProposeError::TooLarge { .. }) => {
                 Err(KeyspaceError::Exhausted { what: error.to_string(), source: None })
             }
         }

@@ -292,7 +292,7 @@ impl Services {
         });
         let gossip_config = GossipConfig {
             id: me,
-            generation: started_ms,
+            generation: next_generation(folder, started_ms)?,
             address,
             cluster: genesis.digest(),
             seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
@@ -462,6 +462,24 @@ fn check_cluster(folder: &Path, genesis: &Genesis) -> Result<(), BootError> {
     }
 }
 
+/// A number that grows with every start, also when the clock was set back: to the others a node with a lower one is the
+/// process before it, and dead.
+fn next_generation(folder: &Path, started_ms: u64) -> Result<u64, BootError> {
+    let path = folder.join("generation");
+    let before: u64 = match fs::read_to_string(&path) {
+        // A file that was cut short by a crash: the clock alone has to do.
+        Ok(text) => text.trim().parse().unwrap_or(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(source) => return Err(BootError::Folder { verb: "read", path, source }),
+    };
+    let next = started_ms.max(before.saturating_add(1));
+    let part = folder.join("generation.part");
+    fs::write(&part, format!("{next}\n"))
+        .and_then(|()| fs::rename(&part, &path))
+        .map_err(|source| BootError::Folder { verb: "write", path, source })?;
+    Ok(next)
+}
+
 fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Result<(), BootError> {
     let founders = genesis.founders();
     let hint = match founders.get(&key.id()) {
@@ -549,9 +567,11 @@ async fn tell(facts: watch::Sender<Facts>, gossip: Arc<Gossip>, consensus: Conse
             rss = (resident_bytes(), Instant::now());
         }
         let raft = consensus.view();
+        let (term, _) = consensus.position();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
-            facts.term = raft.term;
+            // Others hold a node to its term, so it is the one that a crash cannot take back.
+            facts.term = term;
             facts.applied = raft.applied;
             facts.blocks = blocks;
             facts.head = head;
