@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use cluster::{NodeProcess, TestCluster};
+pub use cluster::{NodeProcess, TestCluster, config_map};
 pub use load::{Load, Written};
 pub use tools::{missing, not_run};
 
