@@ -89,10 +89,11 @@ impl Driver {
 
     fn remember(&self, raft: &RaftView) {
         for (id, peer) in self.view.borrow().iter() {
-            self.positions.saw(*id, Position { term: peer.facts.term, index: peer.facts.applied });
+            self.positions.saw(*id, Position { term: peer.facts.kept_term, index: peer.facts.kept });
         }
         for (id, index) in &raft.matched {
-            self.positions.saw(*id, Position { term: 0, index: *index });
+            // What is not committed may be cut off its log again.
+            self.positions.saw(*id, Position { term: 0, index: (*index).min(raft.applied) });
         }
         // A node that votes no longer may come back with an empty log.
         for id in self.genesis.founders().keys().filter(|id| !raft.voters.contains(id)) {

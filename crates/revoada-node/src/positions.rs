@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 /// A position in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// A term that the node has voted in.
+    /// A term that the node has voted in, durably.
     pub term: u64,
-    /// An index that its log has held.
+    /// An index that was committed, and durable in its log.
     pub index: u64,
 }
 
