@@ -97,7 +97,7 @@ impl NodeProcess {
         let mut command = Command::new(words.next().expect("the program itself is a word"));
         command.args(words).arg("node").arg("--config").arg(&self.config_file);
         // What is refused is logged as a warning, and tests read that.
-        command.env("RUST_LOG", "warn,revoada=info,revoada_node=info,revoada_mesh=info").env("NO_COLOR", "1");
+        command.env("RUST_LOG", "warn,openraft=error,revoada=info,revoada_node=info,revoada_mesh=info").env("NO_COLOR", "1");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
