@@ -41,7 +41,9 @@ pub struct NodeProcess {
     pub launcher: Vec<String>,
     /// What the process finds in its environment at its next start.
     pub environment: Vec<(String, String)>,
-    config_file: PathBuf,
+    pub config_file: PathBuf,
+    /// It runs without a process of its own, on a thread of the test.
+    pub elsewhere: bool,
     log: PathBuf,
     process: Option<Child>,
     paused: bool,
@@ -53,7 +55,7 @@ impl NodeProcess {
     }
 
     pub fn is_running(&self) -> bool {
-        self.process.is_some() && !self.paused
+        self.elsewhere || self.process.is_some() && !self.paused
     }
 
     pub fn pid(&self) -> u32 {
@@ -224,6 +226,7 @@ impl TestCluster {
                 launcher: Vec::new(),
                 environment: Vec::new(),
                 config_file: folder.path().join(format!("{name}.yaml")),
+                elsewhere: false,
                 log: folder.path().join(format!("{name}.log")),
                 process: None,
                 paused: false,

@@ -6,6 +6,7 @@
 mod cluster;
 mod load;
 mod tools;
+pub mod wire;
 
 use std::time::Duration;
 
