@@ -88,11 +88,11 @@ impl Driver {
     }
 
     fn remember(&self, raft: &RaftView) {
-        // Only what a node can never lose counts, or an honest one would be refused after a crash. A term that it tells
-        // is that of its durable vote. What it applied is not durable there for sure, so its index is taken from the
-        // leader, who knows how far it has synced, and of that only what is committed: the rest may yet be cut off.
+        // Only what a node can never lose counts, or an honest one would be refused after a crash: what it says that it
+        // keeps, and what the leader knows to be synced there, of that only what is committed, since the rest may yet
+        // be cut off.
         for (id, peer) in self.view.borrow().iter() {
-            self.positions.saw(*id, Position { term: peer.facts.term, index: 0 });
+            self.positions.saw(*id, Position { term: peer.facts.kept_term, index: peer.facts.kept });
         }
         for (id, index) in raft.matched.iter().filter(|(id, _)| **id != self.me) {
             self.positions.saw(*id, Position { term: 0, index: *index.min(&raft.applied) });

@@ -567,12 +567,13 @@ async fn tell(facts: watch::Sender<Facts>, gossip: Arc<Gossip>, consensus: Conse
             rss = (resident_bytes(), Instant::now());
         }
         let raft = consensus.view();
-        let (term, _) = consensus.position();
+        let (kept_term, kept) = consensus.kept();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
-            // Others hold a node to its term, so it is the one that a crash cannot take back.
-            facts.term = term;
+            facts.term = raft.term;
             facts.applied = raft.applied;
+            facts.kept_term = kept_term;
+            facts.kept = kept;
             facts.blocks = blocks;
             facts.head = head;
             facts.rss_bytes = rss.0;

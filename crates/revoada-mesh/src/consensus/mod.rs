@@ -451,6 +451,13 @@ impl Consensus {
         (term, last.max(self.shared.applied().borrow().index))
     }
 
+    /// The durable vote's term, and the last index that is both committed and durable here: what this node has after a
+    /// kill, whatever happens until then. A leader may apply an entry that others have made durable before its own disk
+    /// has, and a follower may lose durable entries that were never committed; neither counts.
+    pub fn kept(&self) -> (u64, u64) {
+        (self.log.position().0, self.log.durable().min(self.shared.applied().borrow().index))
+    }
+
     /// Stops Raft and closes the log; what was accepted is on disk afterwards.
     pub async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
