@@ -8,6 +8,8 @@
 //! [`MemoryBackend`] and [`FolderBackend`] are here; [`audit`] wraps any backend; [`conformance`] is what each of
 //! them has to pass. Nothing here knows Raft, HTTP or D-Bus.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod admin;
 pub mod audit;
 mod backend;

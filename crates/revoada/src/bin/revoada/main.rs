@@ -6,6 +6,8 @@
 //! runtime measured 10 to 20 % above two workers). Rejected: a framework that registers commands; the compiler checks
 //! a `match`.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod arguments;
 mod commands;
 mod connect;
