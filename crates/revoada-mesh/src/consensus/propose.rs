@@ -179,7 +179,13 @@ impl Sender {
             Err(error) => return Attempt::Again(chain(&error)),
         };
         let limit = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(limits::CONNECT_MS_MAX));
-        match link.call(forward::verb::PROPOSE, batch, limit).await {
+        let answer = tokio::select! {
+            answer = link.call(forward::verb::PROPOSE, batch, limit) => answer,
+            // A leader that was superseded, because it hangs, may answer much later or never: what waits behind this
+            // batch must not wait for that.
+            () = superseded(&self.raft, leader) => Err(CallError::Broken),
+        };
+        match answer {
             Ok(answer) => match cbor4ii::serde::from_slice::<forward::Proposed>(&answer) {
                 Ok(forward::Proposed::Done(replies)) => Attempt::Done(replies),
                 Ok(forward::Proposed::Again(why)) => Attempt::Again(why),
@@ -192,6 +198,18 @@ impl Sender {
             }
         }
     }
+}
+
+/// Resolves a moment after another node than `leader` was seen to lead; the moment is for answers under way.
+pub(super) async fn superseded(raft: &Raft, leader: NodeId) {
+    let mut metrics = raft.server_metrics();
+    while metrics.borrow_and_update().current_leader.is_none_or(|current| current == leader) {
+        if metrics.changed().await.is_err() {
+            // Raft has stopped: whoever waits learns it in another way.
+            std::future::pending::<()>().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(limits::SUPERSEDED_GRACE_MS)).await;
 }
 
 /// Appends a batch on this node, if it leads.
