@@ -46,7 +46,12 @@ impl Reads {
     /// Starts the task that confirms.
     pub fn start(raft: Raft, peers: Peers, id: NodeId, shared: Arc<Shared>) -> Self {
         let (rounds, queue) = mpsc::channel(limits::READS_WAITING_MAX);
-        let here = Arc::new(Here { raft, peers, id, shared });
+        let here = Arc::new(Here {
+            raft,
+            peers,
+            id,
+            shared,
+        });
         tokio::spawn(confirm_rounds(queue, here.clone()));
         Self { rounds, here }
     }
@@ -111,8 +116,11 @@ impl Here {
 
     async fn ask(&self, leader: NodeId) -> Confirmed {
         let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
-        let link =
-            self.peers.link(leader, Lane::Forward, limit).await.map_err(|error| ReadError(chain(&error)))?;
+        let link = self
+            .peers
+            .link(leader, Lane::Forward, limit)
+            .await
+            .map_err(|error| ReadError(chain(&error)))?;
         let limit = Duration::from_millis(limits::READ_MS_MAX);
         let answer = tokio::select! {
             answer = link.call(forward::verb::READ_INDEX, bytes::Bytes::new(), limit) => answer,
