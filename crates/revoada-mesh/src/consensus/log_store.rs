@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -109,6 +110,8 @@ pub struct LogStore {
     engine: LogEngine,
     recent: Arc<Mutex<Recent>>,
     vote: Arc<Mutex<Option<Vote>>>,
+    /// The highest index that was ever durable here; it may have been cut off again since.
+    durable: Arc<AtomicU64>,
 }
 
 type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -129,7 +132,8 @@ impl LogStore {
             Some(bytes) => Some(decode(&bytes, "the vote")?),
             None => None,
         };
-        Ok(Self { engine, recent: Arc::default(), vote: Arc::new(Mutex::new(vote)) })
+        let durable = Arc::new(AtomicU64::new(engine.bounds().last_index.unwrap_or_default()));
+        Ok(Self { engine, recent: Arc::default(), vote: Arc::new(Mutex::new(vote)), durable })
     }
 
     /// The engine, for its figures.
@@ -141,6 +145,11 @@ impl LogStore {
     pub fn position(&self) -> (u64, u64) {
         let term = self.vote.lock().as_ref().map_or(0, |vote| vote.leader_id().term);
         (term, self.engine.bounds().last_index.unwrap_or_default())
+    }
+
+    /// The highest index that was ever durable here.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::SeqCst)
     }
 
     fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
@@ -281,7 +290,13 @@ impl RaftLogStorage<Types> for LogStore {
                 recent.push(entry);
             }
         }
-        self.engine.append(records, move |result| flushed.io_completed(result));
+        let (durable, last) = (self.durable.clone(), records.last().map_or(0, |record| record.index));
+        self.engine.append(records, move |result| {
+            if result.is_ok() {
+                durable.fetch_max(last, Ordering::SeqCst);
+            }
+            flushed.io_completed(result);
+        });
         Ok(())
     }
 

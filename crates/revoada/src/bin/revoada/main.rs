@@ -6,6 +6,8 @@
 //! runtime measured 10 to 20 % above two workers). Rejected: a framework that registers commands; the compiler checks
 //! a `match`.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod arguments;
 mod commands;
 mod connect;
@@ -70,7 +72,8 @@ fn run(arguments: Arguments) -> Outcome {
 fn log(verbose: u8, is_node: bool) {
     let level = match (verbose, is_node) {
         (0, false) => "error",
-        (0, true) => "warn",
+        // What openraft warns of, a node says itself, once and by name.
+        (0, true) => "warn,openraft=error",
         (1, _) => "info",
         (2, _) => "debug",
         _ => "trace",
