@@ -3,6 +3,8 @@
 //! In Rust, so that a fresh machine needs nothing but the toolchain. Rejected: shell scripts and make, which would need
 //! tools of their own to parse what cargo says, and are not checked before they run.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod bench;
 mod cargo;
 mod cli;

@@ -93,7 +93,10 @@ pub fn lines_with(code: &str, name: &str) -> Vec<usize> {
 fn has_word(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(start, _)| {
         let before = line[..start].chars().next_back();
-        let after = line[start + name.len()..].chars().next().filter(|_| !name.ends_with("::"));
+        let after = line[start + name.len()..]
+            .chars()
+            .next()
+            .filter(|_| !name.ends_with("::"));
         !before.is_some_and(is_word) && !after.is_some_and(is_word)
     })
 }

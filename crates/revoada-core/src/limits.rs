@@ -20,6 +20,12 @@ pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 pub const HANDSHAKES_MAX: usize = 64;
 /// How many authenticated connections one peer may hold; the oldest of a concern is not closed, the new one refused.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 32;
+/// After how long of silence a link between nodes is probed, and how long each probe waits, in seconds.
+pub const LINK_PROBE_S: u64 = 1;
+/// How many probes a link's other side may leave unanswered.
+pub const LINK_PROBES_MAX: u32 = 3;
+/// How long what was sent on a link may stay unacknowledged by the other side's kernel, in milliseconds.
+pub const LINK_UNACKNOWLEDGED_MS_MAX: u32 = 3_000;
 /// How many calls may wait for an answer on one link between nodes.
 pub const LINK_CALLS_MAX: usize = 4096;
 /// How many appends a leader may have in flight to one follower.
@@ -83,6 +89,9 @@ pub const CHECKPOINT_ROLES_BYTES_MAX: u64 = 8 << 30;
 pub const LOG_RECENT_BYTES_MAX: usize = 16 << 20;
 /// How many writes may wait on one node; more wait to be queued.
 pub const WRITES_WAITING_MAX: usize = 8_192;
+/// The largest command, in bytes, with room for its encoding in one frame between nodes: an entry that fits no frame
+/// could be appended by a leader and never leave it.
+pub const COMMAND_BYTES_MAX: usize = LINK_FRAME_BYTES_MAX / 2;
 /// How many commands go into one log entry.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 /// How many bytes of commands go into one log entry, at least one command.
@@ -197,3 +206,9 @@ pub const GOODBYE_MS_MAX: u64 = 1_000;
 pub const SILENT_ROUNDS_MIN: u32 = 5;
 /// How often a node measures its memory, in milliseconds.
 pub const RSS_MS: u64 = 1_000;
+/// How long a node waits for the leader's word on the cluster's status before it answers from what it has, in milliseconds.
+pub const STATUS_MS_MAX: u64 = 500;
+/// How long an export waits until the newest blocks are co-signed, in milliseconds.
+pub const WITNESS_MS_MAX: u64 = 1_000;
+/// How long a leader that stops waits until another one leads, in milliseconds.
+pub const HAND_OVER_MS_MAX: u64 = 300;

@@ -42,7 +42,8 @@ pub enum KeyFileError {
 
 /// Reads the key in `path`, or makes one from `seed()` when the file does not exist.
 ///
-/// The new file is synced before the key is returned, so that a node never speaks under a key that it may forget.
+/// The new file is synced before the key is returned, so that a node never speaks under a key that it may forget, and it
+/// is there whole or not at all.
 /// Mode 0600 from the first byte on.
 pub fn load_or_create(path: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) -> Result<NodeKey, KeyFileError> {
     let failed = |verb| move |source| KeyFileError::Io { verb, path: path.to_owned(), source };
@@ -51,10 +52,19 @@ pub fn load_or_create(path: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) 
         other => return other,
     }
     let key = NodeKey::from_seed(seed().map_err(failed("draw a seed for"))?);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed("create"))?;
+    let part = path.with_extension("part");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .map_err(failed("create"))?;
     let text: String = key.seed().iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect();
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("create"))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    // A link, unlike a rename, never takes the place of a key that came to be meanwhile.
+    fs::hard_link(&part, path).and_then(|()| fs::remove_file(&part)).map_err(failed("put in place"))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
     }

@@ -11,8 +11,9 @@ use revoada_core::error::ErrorKind;
 use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Restore, Revision};
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done};
+use revoada_core::snapshot::section;
 use revoada_store::{
-    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, stamp,
+    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, SnapshotExtras, SnapshotSection, stamp,
 };
 
 use crate::consensus::{Consensus, ProposeError};
@@ -67,7 +68,7 @@ impl RaftKeyspace {
             }),
             Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
             Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
-            Err(error @ ProposeError::Exhausted) => {
+            Err(error @ ProposeError::TooLarge { .. }) => {
                 Err(KeyspaceError::Exhausted { what: error.to_string(), source: None })
             }
         }
@@ -139,10 +140,29 @@ impl Keyspace for RaftKeyspace {
             name: "quorum".to_owned(),
             ok: view.leader.is_some(),
             detail: match view.leader {
-                Some(leader) => format!("{} leads in term {}", leader.short(), view.term),
+                Some(leader) => format!("{} leads in term {}", self.consensus.name_of(&leader), view.term),
                 None => format!("no leader is known in term {}", view.term),
             },
         }]
+    }
+
+    fn snapshot_extras(&self) -> SnapshotExtras {
+        let (roles, chain, leases) = self.consensus.read(|state| {
+            let leases: Vec<_> = state.keyspace().leases().map(|lease| (lease.id, lease.ttl_ms)).collect();
+            (state.roles().clone(), state.chain().clone(), leases)
+        });
+        let cbor = |written: Result<Vec<u8>, cbor4ii::serde::EncodeError<_>>| -> Bytes {
+            written.expect("a vector takes every write, and nothing in these has keys that CBOR lacks").into()
+        };
+        let section = |name: &str, content| SnapshotSection { name: name.to_owned(), content };
+        SnapshotExtras {
+            declaration: self.consensus.declaration().to_owned(),
+            sections: vec![
+                section(section::ROLES, cbor(cbor4ii::serde::to_vec(Vec::new(), &*roles))),
+                section(section::CHAIN, chain.export().into()),
+                section(section::LEASES, cbor(cbor4ii::serde::to_vec(Vec::new(), &leases))),
+            ],
+        }
     }
 
     fn freshness_ms(&self) -> u64 {

@@ -24,6 +24,7 @@ use crate::driver::{Driver, StepError, WishError};
 use crate::node::Stop;
 
 const WISH: u8 = EXTRA_VERBS;
+const STATUS: u8 = EXTRA_VERBS + 1;
 
 /// The admin port of one node.
 pub(crate) struct Admin {
@@ -56,11 +57,15 @@ enum FateKind {
     OutcomeUnknown,
 }
 
-/// Answers wishes that other nodes forward.
-pub(crate) fn extra(driver: Driver) -> Extra {
+/// Answers what other nodes ask of the leader.
+pub(crate) fn extra(admin: Arc<Admin>) -> Extra {
     Arc::new(move |verb, body| {
-        let driver = driver.clone();
+        let admin = admin.clone();
         Box::pin(async move {
+            if verb == STATUS {
+                return admin.status_here_as_leader();
+            }
+            let driver = admin.driver.clone();
             let fate = match serde_json::from_slice::<ForwardedWish>(&body) {
                 Ok(asked) if verb == WISH => grant(&driver, asked.node, asked.wish).await,
                 _ => WishFate::Refused { kind: FateKind::Refused, why: "the leader does not know this request".into() },
@@ -242,7 +247,8 @@ impl Admin {
             redundancy: Redundancy {
                 voters_declared: voters_declared(&*driver.topology, members) as u64,
                 voters: raft.voters.len() as u64,
-                voters_caught_up: caught_up.count() as u64,
+                // Who has what is known by the leader; without one nobody counts.
+                voters_caught_up: if state == ClusterState::Formed { caught_up.count() as u64 } else { 0 },
                 survives: survives(&raft.voters, dead).unwrap_or(0) as u64,
             },
         };
@@ -250,15 +256,48 @@ impl Admin {
     }
 }
 
+impl Admin {
+    /// The status as JSON for another node, which is `null` where this node does not lead.
+    fn status_here_as_leader(&self) -> bytes::Bytes {
+        let (nodes, cluster) = self.figures();
+        let leads = self.driver.consensus.view().leads && cluster.state == ClusterState::Formed;
+        let status = leads.then_some(ClusterStatus { cluster, nodes });
+        serde_json::to_vec(&status).expect("a status has string keys only").into()
+    }
+
+    /// What the leader says, which sees the others' logs; none if it does not answer at once.
+    async fn status_of_leader(&self) -> Option<ClusterStatus> {
+        let limit = Duration::from_millis(limits::STATUS_MS_MAX);
+        let answer = self.driver.consensus.ask_leader(STATUS, bytes::Bytes::new(), limit);
+        let answer = tokio::time::timeout(limit, answer).await.ok()?.ok()?;
+        serde_json::from_slice::<Option<ClusterStatus>>(&answer).ok()?
+    }
+
+    /// Waits a moment for what is committed, so that a node that has just started does not tell old tales; without a
+    /// quorum it tells what it has.
+    async fn catch_up(&self) {
+        let limit = Duration::from_millis(limits::STATUS_MS_MAX);
+        match tokio::time::timeout(limit, self.driver.consensus.newest()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::debug!("answering from what this node has: there may be no quorum"),
+        }
+    }
+}
+
 #[async_trait]
 impl ClusterAdmin for Admin {
     async fn status(&self) -> Result<ClusterStatus, AdminError> {
+        if !self.driver.consensus.view().leads
+            && let Some(status) = self.status_of_leader().await
+        {
+            return Ok(status);
+        }
         let (nodes, cluster) = self.figures();
         Ok(ClusterStatus { cluster, nodes })
     }
 
     async fn health(&self) -> Result<HealthReport, AdminError> {
-        let (nodes, cluster) = self.figures();
+        let ClusterStatus { nodes, cluster } = self.status().await?;
         let backend = self.store.health().await;
         let mut checks = vec![
             Check {
@@ -308,6 +347,7 @@ impl ClusterAdmin for Admin {
     }
 
     async fn history(&self) -> Result<History, AdminError> {
+        self.catch_up().await;
         let items = self.driver.consensus.read(|state| {
             let items = state.chain().iter().map(|sealed| {
                 let body = &sealed.block.body;
@@ -332,6 +372,20 @@ impl ClusterAdmin for Admin {
     }
 
     async fn chain_export(&self) -> Result<Vec<u8>, AdminError> {
+        self.catch_up().await;
+        // A burst of blocks is co-signed in a moment; an export in between would look like blocks that nobody vouches for.
+        let mut applied = self.driver.consensus.applied();
+        let signed = async {
+            while self.driver.consensus.read(|state| state.chain().unwitnessed().count()) > 0 {
+                if applied.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let limit = Duration::from_millis(limits::WITNESS_MS_MAX);
+        if tokio::time::timeout(limit, signed).await.is_err() {
+            tracing::debug!("exporting a chain whose newest blocks are not co-signed yet");
+        }
         let chain = self.driver.consensus.read(|state| state.chain().clone());
         Ok(chain.export())
     }

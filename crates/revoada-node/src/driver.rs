@@ -88,12 +88,14 @@ impl Driver {
     }
 
     fn remember(&self, raft: &RaftView) {
+        // Only what a node can never lose counts, or an honest one would be refused after a crash: what it says that it
+        // keeps, and what the leader knows to be synced there, of that only what is committed, since the rest may yet
+        // be cut off.
         for (id, peer) in self.view.borrow().iter() {
             self.positions.saw(*id, Position { term: peer.facts.kept_term, index: peer.facts.kept });
         }
-        for (id, index) in &raft.matched {
-            // What is not committed may be cut off its log again.
-            self.positions.saw(*id, Position { term: 0, index: (*index).min(raft.applied) });
+        for (id, index) in raft.matched.iter().filter(|(id, _)| **id != self.me) {
+            self.positions.saw(*id, Position { term: 0, index: *index.min(&raft.applied) });
         }
         // A node that votes no longer may come back with an empty log.
         for id in self.genesis.founders().keys().filter(|id| !raft.voters.contains(id)) {
@@ -185,6 +187,9 @@ impl Driver {
     /// Plans and carries out until nothing is left, or something has to be waited for.
     async fn reconcile(&self) {
         let _acting = self.acting.lock().await;
+        if let Err(error) = self.end_joint().await {
+            tracing::info!(error = &error as &dyn std::error::Error, "a membership change is not at its end yet");
+        }
         for _ in 0..limits::PLANS_PER_TICK_MAX {
             let plan = plan(&self.observe(), &self.intent(), (self.clock_ms)());
             *self.why.lock() = plan.why.clone();
@@ -202,6 +207,16 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends a joint membership that its leader began and did not end, because it died or had no more patience. Without
+    /// this nobody would, and every plan would wait for it.
+    async fn end_joint(&self) -> Result<(), StepError> {
+        let limit = Duration::from_millis(limits::MEMBERSHIP_CHANGE_MS_MAX);
+        match tokio::time::timeout(limit, self.consensus.end_joint()).await {
+            Ok(ended) => ended.map_err(StepError::from),
+            Err(_) => Err(StepError::Slow),
         }
     }
 

@@ -3,6 +3,8 @@
 //! What to do is decided in `revoada_core::policy`; here it is carried out. Nothing in this crate branches on what a
 //! topology means.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod admin;
 mod boot;
 pub mod config;

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +42,20 @@ pub(crate) type Slot = Arc<RwLock<Router>>;
 /// The control socket: a Unix socket of mode 0600, for the node's own user and root.
 pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
     let failed = |source| BootError::Control { path: path.to_owned(), source };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        // The folder's lock is ours, so a socket that was there belonged to a process that is gone.
-        _ => {}
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            let what = "there is something else than a socket, and it is left alone";
+            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, what)));
+        }
+        // The folder's lock is ours, but the socket may lie elsewhere and be another node's.
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")));
+        }
+        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
     }
+    // Between the next two lines others could connect, if the folder let them; who calls is asked of the kernel anyway.
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)

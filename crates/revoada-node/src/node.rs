@@ -292,7 +292,7 @@ impl Services {
         });
         let gossip_config = GossipConfig {
             id: me,
-            generation: started_ms,
+            generation: next_generation(folder, started_ms)?,
             address,
             cluster: genesis.digest(),
             seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
@@ -348,7 +348,7 @@ impl Services {
 
         let handlers: BTreeMap<Protocol, Handler> = BTreeMap::from([
             (Protocol::Raft, consensus.raft_handler()),
-            (Protocol::Forward, consensus.forward_handler(admin::extra(driver.clone()))),
+            (Protocol::Forward, consensus.forward_handler(admin::extra(admin.clone()))),
             (Protocol::Gossip, gossip.handler()),
         ]);
         let listeners = CancellationToken::new();
@@ -387,12 +387,39 @@ impl Services {
             why = failed => Ended::Failed(why),
         };
         self.stopping.send_replace(true);
+        if matches!(ended, Ended::Asked) {
+            hand_over(&self.consensus).await;
+        }
         self.listeners.cancel();
         // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
         self.consensus.stop().await;
         drop(self.gossip);
         ended
+    }
+}
+
+/// A leader that stops on purpose lets another one lead first, so that nobody has to wait for its silence.
+async fn hand_over(consensus: &Consensus) {
+    let raft = consensus.view();
+    let near = Duration::from_millis(limits::HAND_OVER_MS_MAX);
+    let successor = raft
+        .matched
+        .iter()
+        .filter(|(id, _)| raft.voters.contains(id) && raft.answered.get(id).is_some_and(|ago| *ago < near))
+        .max_by_key(|(_, matched)| **matched);
+    let (true, Some((successor, _))) = (raft.leads, successor) else { return };
+    if let Err(error) = consensus.hand_over(*successor).await {
+        tracing::debug!(%error, "leadership is not handed over");
+        return;
+    }
+    let follows = async {
+        while consensus.view().leads {
+            consensus.changes().await;
+        }
+    };
+    if tokio::time::timeout(near, follows).await.is_err() {
+        tracing::debug!("leadership was not taken over in time");
     }
 }
 
@@ -433,6 +460,24 @@ fn check_cluster(folder: &Path, genesis: &Genesis) -> Result<(), BootError> {
         }
         Err(error) => Err(failed("read")(error)),
     }
+}
+
+/// A number that grows with every start, also when the clock was set back: to the others a node with a lower one is the
+/// process before it, and dead.
+fn next_generation(folder: &Path, started_ms: u64) -> Result<u64, BootError> {
+    let path = folder.join("generation");
+    let before: u64 = match fs::read_to_string(&path) {
+        // A file that was cut short by a crash: the clock alone has to do.
+        Ok(text) => text.trim().parse().unwrap_or(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(source) => return Err(BootError::Folder { verb: "read", path, source }),
+    };
+    let next = started_ms.max(before.saturating_add(1));
+    let part = folder.join("generation.part");
+    fs::write(&part, format!("{next}\n"))
+        .and_then(|()| fs::rename(&part, &path))
+        .map_err(|source| BootError::Folder { verb: "write", path, source })?;
+    Ok(next)
 }
 
 fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Result<(), BootError> {

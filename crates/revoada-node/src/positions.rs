@@ -7,17 +7,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// A position in the log.
+/// A position in the log. Both numbers are ones that the node cannot lose by a crash: whoever calls
+/// [`Positions::saw`] vouches for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// A term that the node has voted in, durably.
+    /// The term of a durable vote of the node.
     pub term: u64,
-    /// An index that was committed, and durable in its log.
+    /// The index of an entry that is committed, and that the node has synced.
     pub index: u64,
 }
 
@@ -31,7 +33,11 @@ pub(crate) struct Positions {
 struct Known {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
+    saved: Option<Instant>,
 }
+
+/// Under load positions change all the time, and each file costs the disk something that the log needs.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Positions {
     /// Reads what was remembered. A file that cannot be read counts as nothing remembered, and says so in the log.
@@ -43,7 +49,7 @@ impl Positions {
             }),
             Err(_) => BTreeMap::new(),
         };
-        Self { path, known: Mutex::new(Known { positions, changed: false }) }
+        Self { path, known: Mutex::new(Known { positions, changed: false, saved: None }) }
     }
 
     /// Remembers that `node` has come this far. A position never goes back here.
@@ -72,13 +78,15 @@ impl Positions {
         }
     }
 
-    /// Writes what has changed, atomically. Blocks shortly.
+    /// Writes what has changed, atomically, at most once in [`SAVE_PAUSE`]. Blocks shortly.
     pub fn save(&self) {
         let bytes = {
             let mut known = self.known.lock();
-            if !std::mem::take(&mut known.changed) {
+            if !known.changed || known.saved.is_some_and(|saved| saved.elapsed() < SAVE_PAUSE) {
                 return;
             }
+            known.changed = false;
+            known.saved = Some(Instant::now());
             serde_json::to_vec(&known.positions)
         };
         let written = bytes.map_err(std::io::Error::other).and_then(|bytes| {

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use revoada_attest::Digest;
@@ -74,20 +74,21 @@ struct Header {
     meta: SnapshotMeta,
 }
 
-/// A whole, synced checkpoint file. The file is removed when the last clone of a superseded one is dropped, so that a
-/// transfer under way can finish reading it.
+/// A whole, synced checkpoint file. One that does not count, because a newer one took its place or it was received and
+/// never installed, is removed when its last clone is dropped, so that a transfer under way can finish reading it.
 #[derive(Debug, Clone)]
 pub struct CheckpointFile(Arc<OnDisk>);
 
 #[derive(Debug)]
 struct OnDisk {
     path: PathBuf,
-    superseded: std::sync::atomic::AtomicBool,
+    /// Whether the file goes with the last clone.
+    passing: AtomicBool,
 }
 
 impl CheckpointFile {
-    fn new(path: PathBuf) -> Self {
-        Self(Arc::new(OnDisk { path, superseded: false.into() }))
+    fn new(path: PathBuf, passing: bool) -> Self {
+        Self(Arc::new(OnDisk { path, passing: passing.into() }))
     }
 
     /// Where it is.
@@ -98,7 +99,7 @@ impl CheckpointFile {
 
 impl Drop for OnDisk {
     fn drop(&mut self) {
-        if self.superseded.load(Ordering::Relaxed)
+        if self.passing.load(Ordering::Relaxed)
             && let Err(error) = fs::remove_file(&self.path)
         {
             // Harmless: opening the folder again removes it.
@@ -113,6 +114,8 @@ pub struct Checkpoints {
     genesis: Arc<Genesis>,
     cluster: Digest,
     current: Mutex<Option<(SnapshotMeta, CheckpointFile)>>,
+    /// One hand at a time puts a file in place, so that the highest number is the newest state.
+    placing: Mutex<()>,
     next: AtomicU64,
 }
 
@@ -148,6 +151,7 @@ impl Checkpoints {
             cluster: genesis.digest(),
             genesis,
             current: Mutex::new(None),
+            placing: Mutex::new(()),
             next: AtomicU64::new(whole.last().map_or(1, |(number, _)| number + 1)),
         };
         let Some((_, newest)) = whole.pop() else { return Ok((checkpoints, None)) };
@@ -155,7 +159,7 @@ impl Checkpoints {
         for (_, older) in whole {
             fs::remove_file(&older).map_err(failed("remove the older", &older))?;
         }
-        *checkpoints.current.lock() = Some((meta.clone(), CheckpointFile::new(newest)));
+        *checkpoints.current.lock() = Some((meta.clone(), CheckpointFile::new(newest, false)));
         Ok((checkpoints, Some((meta, state))))
     }
 
@@ -186,9 +190,12 @@ impl Checkpoints {
             drop(fs::remove_file(&part));
             return Err(failed(error));
         }
-        let file = self.place(&part)?;
-        self.supersede(meta, file.clone());
-        Ok(file)
+        self.place(meta, CheckpointFile::new(part, true))
+    }
+
+    /// Makes a received checkpoint, whose state was read from `file`, the one that counts. Blocks.
+    pub fn adopt(&self, meta: SnapshotMeta, file: CheckpointFile) -> Result<(), CheckpointError> {
+        self.place(meta, file).map(drop)
     }
 
     /// Reads and verifies a checkpoint. Blocks.
@@ -244,81 +251,92 @@ impl Checkpoints {
         Ok((header.meta, state))
     }
 
-    /// Makes a received or written checkpoint the one that counts; the one before goes when nobody reads it any more.
-    pub fn supersede(&self, meta: SnapshotMeta, file: CheckpointFile) {
-        let mut current = self.current.lock();
-        if let Some((_, old)) = current.replace((meta, file.clone()))
-            && old.path() != file.path()
-        {
-            old.0.superseded.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Starts to receive a checkpoint of `bytes` bytes from another node.
-    pub fn receive(&self, bytes: u64) -> Result<Receiving<'_>, CheckpointError> {
+    /// Starts to receive a checkpoint of `bytes` bytes from another node. Blocks shortly.
+    pub fn receive(self: &Arc<Self>, bytes: u64) -> Result<Receiving, CheckpointError> {
         let path = self.part();
         let file = File::create(&path)
             .map_err(|source| CheckpointError::Io { verb: "create", path: path.clone(), source })?;
-        Ok(Receiving { checkpoints: self, path, file, left: bytes, done: false })
+        Ok(Receiving { file, left: bytes, part: CheckpointFile::new(path, true) })
     }
 
     fn part(&self) -> PathBuf {
         self.folder.join(format!("{:020}.part", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
-    fn place(&self, part: &Path) -> Result<CheckpointFile, CheckpointError> {
-        let path = part.with_extension("checkpoint");
+    /// Gives a whole and synced part its place, unless what counts already is as new: a checkpoint that took long to
+    /// write, while a newer one was installed, must not come back at the next start, where the log behind it is gone.
+    fn place(&self, meta: SnapshotMeta, part: CheckpointFile) -> Result<CheckpointFile, CheckpointError> {
+        let _placing = self.placing.lock();
+        if self.current().is_some_and(|(current, _)| current.last_log_id >= meta.last_log_id) {
+            return Ok(part);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{number:020}.checkpoint"));
         let failed = |source| CheckpointError::Io { verb: "put in place", path: path.clone(), source };
-        fs::rename(part, &path).map_err(failed)?;
+        fs::rename(part.path(), &path).map_err(failed)?;
+        part.0.passing.store(false, Ordering::Relaxed);
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        Ok(CheckpointFile::new(path))
+        let file = CheckpointFile::new(path, false);
+        let old = self.current.lock().replace((meta, file.clone()));
+        if let Some((_, old)) = old {
+            old.0.passing.store(true, Ordering::Relaxed);
+        }
+        Ok(file)
     }
 }
 
-/// A checkpoint that arrives piece by piece.
-pub struct Receiving<'a> {
-    checkpoints: &'a Checkpoints,
-    path: PathBuf,
+/// A checkpoint that arrives piece by piece. Until it is installed it is a part, which a start throws away.
+pub struct Receiving {
     file: File,
     left: u64,
-    done: bool,
+    part: CheckpointFile,
 }
 
-impl Receiving<'_> {
-    /// Appends a piece; more than was announced is an error.
+impl Receiving {
+    /// Appends a piece; more than was announced is an error. Blocks.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), CheckpointError> {
         self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(|| CheckpointError::Damaged {
-            path: self.path.clone(),
+            path: self.part.path().to_owned(),
             what: "more came than was announced".to_owned(),
         })?;
         self.file
             .write_all(piece)
-            .map_err(|source| CheckpointError::Io { verb: "write", path: self.path.clone(), source })
+            .map_err(|source| CheckpointError::Io { verb: "write", path: self.part.path().to_owned(), source })
     }
 
-    /// Syncs what came. It is verified when it is installed.
-    pub fn finish(mut self) -> Result<CheckpointFile, CheckpointError> {
+    /// Syncs what came and verifies its digest: an installation that fails stops the node, so it gets none that is cut
+    /// or changed. Blocks.
+    pub fn finish(self) -> Result<CheckpointFile, CheckpointError> {
+        let path = self.part.path();
         if self.left > 0 {
             return Err(CheckpointError::Damaged {
-                path: self.path.clone(),
+                path: path.to_owned(),
                 what: format!("{} bytes of it never came", self.left),
             });
         }
         self.file
             .sync_all()
-            .map_err(|source| CheckpointError::Io { verb: "sync", path: self.path.clone(), source })?;
-        self.done = true;
-        self.checkpoints.place(&self.path)
+            .map_err(|source| CheckpointError::Io { verb: "sync", path: path.to_owned(), source })?;
+        check_digest(path)?;
+        Ok(self.part)
     }
 }
 
-impl Drop for Receiving<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            // A part that stays is removed at the next start.
-            drop(fs::remove_file(&self.path));
-        }
+/// Whether the last 32 bytes of a file are the digest of all before.
+fn check_digest(path: &Path) -> Result<(), CheckpointError> {
+    let failed = |source| CheckpointError::Io { verb: "read", path: path.to_owned(), source };
+    let damaged = |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let mut file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let body_bytes = bytes.checked_sub(DIGEST_BYTES).ok_or_else(|| damaged("it is cut short"))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader((&mut file).take(body_bytes)).map_err(failed)?;
+    let mut stored = [0; DIGEST_BYTES as usize];
+    file.read_exact(&mut stored).map_err(failed)?;
+    if hasher.finalize().as_bytes() != &stored {
+        return Err(damaged("its digest does not fit its content"));
     }
+    Ok(())
 }
 
 struct Hashing<T> {

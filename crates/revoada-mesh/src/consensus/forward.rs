@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use revoada_core::limits;
-use revoada_core::machine::Reply;
+use revoada_core::machine::{Command, Reply};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,10 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
 }
 
 async fn propose(raft: &Raft, batch: Bytes) -> Proposed {
+    // What cannot be read must not reach the log: every node would stop at it, and again after each start.
+    if let Err(error) = Command::decode_batch(&batch) {
+        return Proposed::Failed(ProposeError::Unavailable(format!("the leader did not take it: {error}")));
+    }
     match append(raft, batch).await {
         Attempt::Done(replies) => Proposed::Done(replies),
         Attempt::Again(why) => Proposed::Again(why),

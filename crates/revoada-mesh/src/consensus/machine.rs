@@ -61,7 +61,6 @@ pub struct Machine {
 
 impl Machine {
     /// A machine that starts from the newest checkpoint, or from the genesis.
-    ///
     pub fn new(
         genesis: &Arc<Genesis>,
         checkpoints: Arc<Checkpoints>,
@@ -144,14 +143,17 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: CheckpointFile) -> io::Result<()> {
-        let checkpoints = self.checkpoints.clone();
-        let path = file.path().to_owned();
-        let (found, state) =
-            tokio::task::spawn_blocking(move || checkpoints.read(&path)).await?.map_err(io::Error::other)?;
-        if found.last_log_id != meta.last_log_id {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checkpoint is not the one that was announced"));
-        }
-        self.checkpoints.supersede(found.clone(), file);
+        let (checkpoints, announced) = (self.checkpoints.clone(), meta.last_log_id);
+        let (found, state) = tokio::task::spawn_blocking(move || {
+            let (found, state) = checkpoints.read(file.path()).map_err(io::Error::other)?;
+            if found.last_log_id != announced {
+                let what = "the checkpoint is not the one that was announced";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            checkpoints.adopt(found.clone(), file).map_err(io::Error::other)?;
+            Ok((found, state))
+        })
+        .await??;
         let mut position = self.shared.state.write();
         *position = Position { state, last_applied: found.last_log_id, membership: found.last_membership };
         self.shared.applied.send_replace(applied(&position));

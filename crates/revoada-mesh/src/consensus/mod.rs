@@ -29,6 +29,7 @@ use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Reply};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
 use crate::transport::link::CallError;
@@ -133,6 +134,8 @@ pub use crate::log::LogStats;
 /// Consensus on one node. Clones share everything.
 #[derive(Clone)]
 pub struct Consensus {
+    /// Ends the task that asks for checkpoints, with the last clone.
+    _keeping: Arc<DropGuard>,
     heard_leader: Arc<parking_lot::Mutex<std::time::Instant>>,
     raft: Raft,
     shared: Arc<Shared>,
@@ -142,6 +145,7 @@ pub struct Consensus {
     reads: Reads,
     peers: Peers,
     names: Arc<BTreeMap<NodeId, String>>,
+    declaration: Arc<str>,
 }
 
 /// What was found in a node's folder, before Raft runs on it: enough for the first hello.
@@ -159,6 +163,7 @@ impl Opened {
     pub fn open(config: ConsensusConfig) -> Result<Self, OpenError> {
         let log_folder = config.folder.join("log");
         make_folder(&log_folder)?;
+        make_folder(&config.folder.join("checkpoints"))?;
         let (engine, recovered) = LogEngine::open(&log_folder, config.log.clone())
             .map_err(|source| OpenError::Log { path: log_folder.clone(), source })?;
         let log = LogStore::new(engine).map_err(|error| OpenError::Start { what: error.to_string() })?;
@@ -211,11 +216,14 @@ impl Opened {
             .await
             .map_err(|error| refused(chain(&error)))?;
         let patience = Duration::from_millis(limits::WRITE_PATIENCE_MS);
+        let stop = CancellationToken::new();
         let consensus = Consensus {
+            _keeping: Arc::new(stop.clone().drop_guard()),
             heard_leader: Arc::new(parking_lot::Mutex::new(std::time::Instant::now())),
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
             reads: Reads::start(raft.clone(), peers.clone(), config.id, shared.clone()),
             peers,
+            declaration: config.genesis.declaration().canonical_json().into(),
             raft,
             shared,
             log: self.log,
@@ -224,13 +232,25 @@ impl Opened {
                 config.genesis.founders().iter().map(|(id, founder)| (*id, founder.name.clone())).collect(),
             ),
         };
-        tokio::spawn(consensus.clone().keep_checkpoints(config.snapshot_interval));
+        let keeper = CheckpointKeeper {
+            raft: consensus.raft.clone(),
+            shared: consensus.shared.clone(),
+            log: consensus.log.clone(),
+            checkpoints: consensus.checkpoints.clone(),
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(keeper.run(config.snapshot_interval)));
         Ok(consensus)
     }
 }
 
+/// Makes a folder in the node's own, with a name that is durable.
 fn make_folder(path: &Path) -> Result<(), OpenError> {
-    std::fs::create_dir_all(path).map_err(|source| OpenError::Folder { path: path.to_owned(), source })
+    let failed = |source| OpenError::Folder { path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(failed)?;
+    match path.parent() {
+        Some(above) => std::fs::File::open(above).and_then(|above| above.sync_all()).map_err(failed),
+        None => Ok(()),
+    }
 }
 
 impl Consensus {
@@ -245,10 +265,20 @@ impl Consensus {
     }
 
     fn member(&self, id: &NodeId) -> Member {
+        Member { name: self.name_of(id) }
+    }
+
+    /// A node's name, for people.
+    pub fn name_of(&self, id: &NodeId) -> String {
         let name = self.names.get(id).cloned().or_else(|| {
             self.shared.read(|state| state.roles().get(id).map(|record| record.name.clone()))
         });
-        Member { name: name.unwrap_or_else(|| id.short()) }
+        name.unwrap_or_else(|| id.short())
+    }
+
+    /// The cluster's declaration, in its canonical form.
+    pub fn declaration(&self) -> &str {
+        &self.declaration
     }
 
     /// Proposes one command, here or through the leader.
@@ -330,6 +360,21 @@ impl Consensus {
             self.change(ChangeMembers::RemoveNodes(gone)).await?;
         }
         Ok(())
+    }
+
+    /// Ends a change of the voters that was begun and not ended, by this leader or one before it; does nothing where
+    /// there is none. Only the leader can.
+    pub async fn end_joint(&self) -> Result<(), ProposeError> {
+        let joint = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_joint_config().len() > 1
+        };
+        if !joint {
+            return Ok(());
+        }
+        // Adding nobody to a joint membership makes it the newer of its two halves.
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await
     }
 
     async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), ProposeError> {
@@ -422,20 +467,33 @@ impl Consensus {
             tracing::warn!(%error, "the log did not close cleanly");
         }
     }
+}
 
+/// Asks for checkpoints. It holds no [`Consensus`], whose last clone ends it.
+struct CheckpointKeeper {
+    raft: Raft,
+    shared: Arc<Shared>,
+    log: LogStore,
+    checkpoints: Arc<Checkpoints>,
+}
+
+impl CheckpointKeeper {
     /// Asks for checkpoints when enough has been logged: after the declared number of entries, but not before the log
     /// has outgrown the state, so that a big state is not written again for every few entries.
-    async fn keep_checkpoints(self, interval: u64) {
+    async fn run(self, interval: u64) {
         let mut applied = self.shared.applied();
         let mut asked_at = self.checkpoints.current().map_or(0, |(meta, _)| meta.last_log_id.map_or(0, |id| id.index));
         let mut bytes_at = self.log.engine().stats().bytes_written;
+        // What an earlier process logged counts as well, or a node that restarts often would never write one.
+        let mut found = self.log.engine().size_bytes().unwrap_or(0);
         while applied.changed().await.is_ok() {
             let index = applied.borrow_and_update().index;
-            let logged = self.log.engine().stats().bytes_written.saturating_sub(bytes_at);
+            let logged = found + self.log.engine().stats().bytes_written.saturating_sub(bytes_at);
             let due = index.saturating_sub(asked_at) >= interval && logged >= limits::CHECKPOINT_LOG_BYTES_MIN;
-            let state_bytes = self.read(|state| state.keyspace().data_bytes() + state.keyspace().history_bytes());
+            let state_bytes = self.shared.read(|state| state.keyspace().data_bytes() + state.keyspace().history_bytes());
             if (due && logged >= state_bytes) || logged >= state_bytes.saturating_add(limits::CHECKPOINT_LOG_BYTES_MAX) {
                 asked_at = index;
+                found = 0;
                 bytes_at = self.log.engine().stats().bytes_written;
                 if let Err(error) = self.raft.trigger().snapshot().await {
                     tracing::debug!(error = %chain(&error), "no checkpoint");

@@ -26,7 +26,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{CheckpointFile, Checkpoints};
+use super::checkpoint::{CheckpointError, CheckpointFile, Checkpoints};
 use super::peers::{Lane, LinkError, Peers};
 use super::types::{
     AppendEntriesRequest, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
@@ -384,29 +384,32 @@ pub async fn serve(connection: Connection, served: Served) {
                 reply(&answers, verb, call, &answer).await;
                 continue;
             }
-            verb::SNAPSHOT_BEGIN => match decode::<SnapshotBegin>(&body) {
-                Ok(begin) => match checkpoints.receive(begin.bytes) {
-                    Ok(receiving) => {
-                        incoming = Some((begin.vote, begin.meta, receiving));
-                        Ok(())
-                    }
-                    Err(error) => Err(chain(&error)),
-                },
-                Err(_) => return,
-            },
-            verb::SNAPSHOT_CHUNK => match incoming.as_mut() {
-                Some((_, _, receiving)) => receiving.write(&body).map_err(|error| chain(&error)),
+            verb::SNAPSHOT_BEGIN => {
+                let Ok(SnapshotBegin { vote, meta, bytes }) = decode(&body) else { return };
+                // What was begun before on this connection, and never ended, is given up.
+                incoming = None;
+                let checkpoints = checkpoints.clone();
+                off_the_runtime(move || checkpoints.receive(bytes))
+                    .await
+                    .map(|receiving| incoming = Some((vote, meta, receiving)))
+            }
+            verb::SNAPSHOT_CHUNK => match incoming.take() {
+                Some((vote, meta, mut receiving)) => {
+                    off_the_runtime(move || receiving.write(&body).map(|()| receiving))
+                        .await
+                        .map(|receiving| incoming = Some((vote, meta, receiving)))
+                }
                 None => Err("a piece of a checkpoint that was never begun".to_owned()),
             },
             verb::SNAPSHOT_END => {
                 let installed = match incoming.take() {
-                    Some((vote, meta, receiving)) => match receiving.finish() {
+                    Some((vote, meta, receiving)) => match off_the_runtime(move || receiving.finish()).await {
                         Ok(file) => raft
                             .install_full_snapshot(vote, Snapshot { meta, snapshot: file })
                             .await
                             .map(|response| response.vote)
                             .map_err(|error| chain(&error)),
-                        Err(error) => Err(chain(&error)),
+                        Err(error) => Err(error),
                     },
                     None => Err("the end of a checkpoint that was never begun".to_owned()),
                 };
@@ -416,6 +419,16 @@ pub async fn serve(connection: Connection, served: Served) {
             _ => return,
         };
         reply(&answers, verb, call, &answer).await;
+    }
+}
+
+/// Does what waits for the disk on a thread where waiting is allowed: heartbeats share the runtime.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CheckpointError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| chain(&error)),
+        Err(error) => Err(chain(&error)),
     }
 }
 

@@ -34,9 +34,14 @@ pub enum ProposeError {
     /// It may or may not take effect.
     #[error("{0}")]
     OutcomeUnknown(String),
-    /// Too many commands wait already; nothing was sent.
-    #[error("too many writes wait on this node")]
-    Exhausted,
+    /// The command is larger than an entry of the log may be; nothing was sent.
+    #[error("a write of about {bytes} bytes is larger than {bytes_max}, which is what an entry of the log may have")]
+    TooLarge {
+        /// Its size, as estimated.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
 }
 
 /// What one attempt to append a batch came to.
@@ -71,6 +76,10 @@ impl Proposer {
     /// Waits while the queue is full, for as long as the caller likes. Cancel-safe in this sense: a dropped call's
     /// command may still take effect.
     pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let (bytes, bytes_max) = (command.size_hint(), limits::COMMAND_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(ProposeError::TooLarge { bytes, bytes_max });
+        }
         let (answer, wait) = oneshot::channel();
         let stopped = || ProposeError::Unavailable("this node is stopping".to_owned());
         self.queue.send(Waiting { command, answer }).await.map_err(|_| stopped())?;
@@ -132,6 +141,11 @@ struct Sender {
 
 impl Sender {
     async fn send(&self, batch: Bytes) -> Result<Vec<Reply>, ProposeError> {
+        // The estimate of a command's size passes over what is seldom large; this is the size itself.
+        let (bytes, bytes_max) = (batch.len(), limits::COMMAND_BYTES_MAX + limits::BATCH_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(ProposeError::TooLarge { bytes, bytes_max });
+        }
         let deadline = Instant::now() + self.patience;
         loop {
             let leader = self.raft.metrics().borrow_watched().current_leader;

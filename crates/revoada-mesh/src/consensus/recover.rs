@@ -23,6 +23,10 @@ impl Opened {
         let state = self.log.get_log_state().await.map_err(io)?;
         let applied = self.machine.last_applied();
         let last = state.last_log_id.max(applied).ok_or_else(|| failed("the log is empty".to_owned()))?;
+        if state.last_log_id < applied {
+            // A checkpoint was installed, and the log was not cut behind it yet.
+            self.log.purge(last).await.map_err(io)?;
+        }
         let voted = self.log.read_vote().await.map_err(io)?;
         let term = voted.map_or(0, |vote| vote.leader_id().term).max(last.committed_leader_id().term) + 1;
         let vote = Vote::new(term, self.config.id);

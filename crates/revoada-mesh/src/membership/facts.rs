@@ -9,9 +9,9 @@ pub struct Facts {
     pub name: String,
     /// The version of its program.
     pub version: String,
-    /// The term it votes in.
+    /// The term of its durable vote.
     pub term: u64,
-    /// The last index that its state machine has applied.
+    /// The last index that its state machine has applied; it may be ahead of what its own disk holds.
     pub applied: u64,
     /// The term of its durable vote.
     pub kept_term: u64,

@@ -5,6 +5,8 @@
 
 mod hello;
 pub mod link;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -159,7 +161,9 @@ impl Transport {
             .await
             .map_err(|_| unreachable(late()))?
             .map_err(unreachable)?;
-        let limit = limit.max(Duration::from_millis(limits::HANDSHAKE_MS_MAX));
+        // A process that is stopped still has a kernel that accepts; a busy machine needs a moment for the handshake.
+        let least = Duration::from_millis(limits::CONNECT_MS_MAX);
+        let limit = limit.clamp(least, Duration::from_millis(limits::HANDSHAKE_MS_MAX));
         timeout(limit, self.greet(tcp, address, expected, protocol))
             .await
             .map_err(|_| ConnectError::Handshake { address, source: late() })?
@@ -173,7 +177,7 @@ impl Transport {
         protocol: Protocol,
     ) -> Result<Connection, ConnectError> {
         let failed = |source| ConnectError::Handshake { address, source };
-        tcp.set_nodelay(true).map_err(failed)?;
+        tune(&tcp).map_err(failed)?;
         let config = self.clients[&protocol].clone();
         let name = ServerName::IpAddress(address.ip().into());
         let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?;
@@ -249,7 +253,7 @@ impl Transport {
     }
 
     async fn welcome(&self, tcp: TcpStream, address: SocketAddr) -> io::Result<(Protocol, Connection, Held)> {
-        tcp.set_nodelay(true)?;
+        tune(&tcp)?;
         let tls = TlsAcceptor::from(self.server.clone()).accept(tcp).await?;
         let stream = TlsStream::Server(tls);
         let (protocol, peer) = peer_of(&stream, Protocol::Raft)?;
@@ -305,6 +309,20 @@ impl Drop for Held {
             }
         }
     }
+}
+
+/// Small messages leave at once, and a connection whose other side is gone without a word ends: without that a reader
+/// waits for ever, and after a partition TCP's own patience doubles with each attempt.
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    tcp.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, Duration::from_secs(limits::LINK_PROBE_S))?;
+    sockopt::set_tcp_keepintvl(tcp, Duration::from_secs(limits::LINK_PROBE_S))?;
+    sockopt::set_tcp_keepcnt(tcp, limits::LINK_PROBES_MAX)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(tcp, limits::LINK_UNACKNOWLEDGED_MS_MAX)?;
+    Ok(())
 }
 
 fn codec(frame_bytes_max: usize) -> LengthDelimitedCodec {

@@ -40,16 +40,37 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Global {
     /// The folder of a cluster that `up` made
-    #[arg(long, global = true, env = "REVOADA_DIR", default_value = "./.revoada", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "REVOADA_DIR",
+        default_value = "./.revoada",
+        value_name = "DIR"
+    )]
     pub dir: PathBuf,
     /// A node to talk to: its control socket, or https://HOST:PORT
-    #[arg(long, global = true, value_name = "URL|SOCKET", help_heading = "Another node than those of DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL|SOCKET",
+        help_heading = "Another node than those of DIR"
+    )]
     pub endpoint: Option<OsString>,
     /// The file with the operator's token, for an https endpoint
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Another node than those of DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Another node than those of DIR"
+    )]
     pub token: Option<PathBuf>,
     /// The file with the certificate that vouches for the node, for an https endpoint
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Another node than those of DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Another node than those of DIR"
+    )]
     pub ca: Option<PathBuf>,
     /// The format of stdout
     #[arg(short = 'o', long, global = true, value_enum, value_name = "FORMAT")]

@@ -71,8 +71,10 @@ impl Context {
     /// The cluster that `up` made; for commands that act on processes, which no endpoint can name.
     pub fn local(&self) -> Result<(Folder, Record), CliError> {
         if self.endpoint.is_some() {
-            return Err(CliError::invalid("this command acts on the processes that `up` started")
-                .hint("use --dir DIR instead of --endpoint"));
+            return Err(
+                CliError::invalid("this command acts on the processes that `up` started")
+                    .hint("use --dir DIR instead of --endpoint"),
+            );
         }
         let folder = self.folder()?;
         let record = Record::of(&folder)?;
@@ -111,8 +113,14 @@ impl Context {
         let missing = |flag: &str, what: &str| {
             CliError::invalid(format!("an https endpoint needs {flag}")).hint(format!("{flag} FILE names {what}"))
         };
-        let token = self.token.as_ref().ok_or_else(|| missing("--token", "the operator's token"))?;
-        let ca = self.ca.as_ref().ok_or_else(|| missing("--ca", "the node's certificate: its http.crt"))?;
+        let token = self
+            .token
+            .as_ref()
+            .ok_or_else(|| missing("--token", "the operator's token"))?;
+        let ca = self
+            .ca
+            .as_ref()
+            .ok_or_else(|| missing("--ca", "the node's certificate: its http.crt"))?;
         let text = fs::read_to_string(token).map_err(|error| CliError::unreadable(token, &error))?;
         Endpoint::https(url, text.trim(), ca)
             .map_err(|error| CliError::because(error.kind(), "the endpoint is not valid", &error))

@@ -175,7 +175,11 @@ impl CliError {
 
 /// Messages of others (parsers, systems) may have several lines; an error's parts have one each.
 fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines.join("; ")
 }
 
@@ -207,7 +211,10 @@ mod tests {
     fn an_error_is_one_line_and_one_indented_line_per_cause() {
         let io = io::Error::other("the disk\nis gone");
         let error = CliError::because(ErrorKind::Unavailable, "cannot start", &io).hint("try again");
-        assert_eq!(error.text(false), "error: cannot start\n  the disk; is gone\nhint: try again\n");
+        assert_eq!(
+            error.text(false),
+            "error: cannot start\n  the disk; is gone\nhint: try again\n"
+        );
         assert_eq!(error.code(), 3);
     }
 
@@ -242,7 +249,10 @@ mod tests {
     #[test]
     fn a_reader_that_went_away_is_no_error() {
         let error = CliError::stdout(&io::ErrorKind::BrokenPipe.into());
-        assert_eq!((error.code(), error.text(false), error.text(true)), (0, String::new(), String::new()));
+        assert_eq!(
+            (error.code(), error.text(false), error.text(true)),
+            (0, String::new(), String::new())
+        );
         assert_eq!(CliError::stdout(&io::Error::from_raw_os_error(28)).code(), 1);
     }
 }

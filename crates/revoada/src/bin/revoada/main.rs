@@ -6,6 +6,8 @@
 //! runtime measured 10 to 20 % above two workers). Rejected: a framework that registers commands; the compiler checks
 //! a `match`.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod arguments;
 mod commands;
 mod connect;
@@ -53,8 +55,13 @@ fn run(arguments: Arguments) -> Outcome {
         out: Output::new(global.output),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| CliError::because(ErrorKind::Unavailable, "the system gives no resources to wait on", &error))?;
+    let runtime = runtime.map_err(|error| {
+        CliError::because(
+            ErrorKind::Unavailable,
+            "the system gives no resources to wait on",
+            &error,
+        )
+    })?;
     let outcome = runtime.block_on(commands::run(&context, command));
     // Work that blocks (a name that is looked up) is not waited for.
     runtime.shutdown_background();
@@ -65,7 +72,8 @@ fn run(arguments: Arguments) -> Outcome {
 fn log(verbose: u8, is_node: bool) {
     let level = match (verbose, is_node) {
         (0, false) => "error",
-        (0, true) => "warn",
+        // What openraft warns of, a node says itself, once and by name.
+        (0, true) => "warn,openraft=error",
         (1, _) => "info",
         (2, _) => "debug",
         _ => "trace",
@@ -91,7 +99,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if wants_json() {
         let rendered = error.render().to_string();
         let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
-        let message = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ").to_owned();
+        let message = lines
+            .next()
+            .unwrap_or("wrong usage")
+            .trim_start_matches("error: ")
+            .to_owned();
         let mut failure = CliError::invalid(message);
         failure.failure.causes = lines.map(str::to_owned).collect();
         say(&failure.text(true));
@@ -106,7 +118,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn wants_json() -> bool {
     let arguments: Vec<_> = std::env::args_os().collect();
     let joined = ["-ojson", "-o=json", "--output=json"];
-    arguments.iter().any(|argument| joined.iter().any(|joined| argument == joined))
+    arguments
+        .iter()
+        .any(|argument| joined.iter().any(|joined| argument == joined))
         || arguments
             .windows(2)
             .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")

@@ -63,7 +63,10 @@ pub async fn run(context: &Context, arguments: &Apply) -> Outcome {
     let mut results = Vec::with_capacity(resources.len());
     for chunk in chunks(&resources) {
         let request = ApplyDocuments {
-            documents: chunk.iter().map(|resource| document(resource, namespace.as_deref())).collect(),
+            documents: chunk
+                .iter()
+                .map(|resource| document(resource, namespace.as_deref()))
+                .collect(),
             if_revision: *if_revision,
             dry_run: *dry_run,
         };
@@ -116,7 +119,10 @@ fn chunks(resources: &[Resource]) -> Vec<&[Resource]> {
 fn print(out: &Output, results: Vec<AppliedResource>, dry_run: bool) -> Result<(), CliError> {
     let applied = AppliedDocuments { results };
     if out.format(Format::Table) == Format::Name {
-        let names = applied.results.iter().map(|one| target::short_name(&one.group, &one.kind, &one.name) + "\n");
+        let names = applied
+            .results
+            .iter()
+            .map(|one| target::short_name(&one.group, &one.kind, &one.name) + "\n");
         return out.text(&names.collect::<String>());
     }
     out.value(&applied, || {
@@ -127,7 +133,11 @@ fn print(out: &Output, results: Vec<AppliedResource>, dry_run: bool) -> Result<(
                 namespace => format!(" in {namespace}"),
             };
             let what = if dry_run { " (dry run)" } else { "" };
-            let at = if dry_run { String::new() } else { format!(" at revision {}", one.revision) };
+            let at = if dry_run {
+                String::new()
+            } else {
+                format!(" at revision {}", one.revision)
+            };
             format!("{name}{place} {}{at}{what}\n", one.action.name())
         });
         lines.collect()

@@ -63,7 +63,9 @@ pub async fn run(context: &Context, arguments: Chain) -> Outcome {
             write_atomically(&file, &bytes)
                 .map_err(|error| CliError::file(format!("cannot write {}", file.display()), &error))?;
             let value = json!({"file": file.display().to_string(), "bytes": bytes.len()});
-            context.out.value(&value, || format!("{} bytes in {}\n", bytes.len(), file.display()))?;
+            context
+                .out
+                .value(&value, || format!("{} bytes in {}\n", bytes.len(), file.display()))?;
             Ok(Exit::Done)
         }
         What::Verify(arguments) => verify_file(context, &arguments),
@@ -101,7 +103,9 @@ fn verify_file(context: &Context, arguments: &Verify) -> Outcome {
         CliError::because(revoada_core::error::ErrorKind::Invalid, message, error)
     };
     let text = String::from_utf8(files::read(trust_file)?).map_err(|error| not_keys(&error))?;
-    let trust: TrustedKeys = text.parse().map_err(|error: revoada_attest::TrustError| not_keys(&error))?;
+    let trust: TrustedKeys = text
+        .parse()
+        .map_err(|error: revoada_attest::TrustError| not_keys(&error))?;
     let report = verify(&chain, &trust, &arguments.heads);
     let colour = context.out.colour();
     context.out.value(&report, || render(&report, colour))?;
@@ -136,7 +140,11 @@ async fn trust(context: &Context) -> Outcome {
         return Ok(Exit::Done);
     }
     let keys: TrustedKeys = text.parse().map_err(|error: revoada_attest::TrustError| {
-        CliError::because(revoada_core::error::ErrorKind::Unavailable, "the node sent no trusted keys", &error)
+        CliError::because(
+            revoada_core::error::ErrorKind::Unavailable,
+            "the node sent no trusted keys",
+            &error,
+        )
     })?;
     let list: Vec<_> = keys.iter().map(|(id, name)| json!({"id": id, "name": name})).collect();
     context
@@ -153,7 +161,9 @@ async fn heads(context: &Context) -> Outcome {
         for head in &heads.items {
             table.row([
                 head.node.as_str().into(),
-                head.index.map_or_else(|| "-".to_owned(), |index| index.to_string()).into(),
+                head.index
+                    .map_or_else(|| "-".to_owned(), |index| index.to_string())
+                    .into(),
                 head.head.map_or_else(|| "-".to_owned(), |head| head.to_string()).into(),
             ]);
         }

@@ -57,7 +57,11 @@ pub fn read(file: &std::path::Path) -> Result<Verdict, CliError> {
     let bytes = files::read(file)?;
     let format = file.to_str().and_then(DeclarationFormat::from_file_name);
     declaration::check(&bytes, format).map_err(|error| {
-        CliError::because(error.kind(), format!("{} is not a declaration", files::name(file)), &error)
+        CliError::because(
+            error.kind(),
+            format!("{} is not a declaration", files::name(file)),
+            &error,
+        )
     })
 }
 
@@ -103,7 +107,11 @@ fn explain(context: &Context) -> Outcome {
     context.out.value(&json!({ "codes": codes }), || {
         let lines = FindingCode::ALL.iter().map(|code| {
             let severity = paint(code.severity().name(), style(code.severity()), colour);
-            format!("{} ({severity})\n  {}\n", paint(code.name(), Style::Bold, colour), code.explain())
+            format!(
+                "{} ({severity})\n  {}\n",
+                paint(code.name(), Style::Bold, colour),
+                code.explain()
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     })?;

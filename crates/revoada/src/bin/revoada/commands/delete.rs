@@ -112,7 +112,10 @@ async fn delete(context: &Context, arguments: &Delete, target: Target) -> Result
         if let Some(expected) = arguments.if_revision
             && expected != got.revision
         {
-            let message = format!("it was expected at revision {expected} and is at revision {}", got.revision);
+            let message = format!(
+                "it was expected at revision {expected} and is at revision {}",
+                got.revision
+            );
             return Err(CliError::new(revoada_core::error::ErrorKind::Conflict, message));
         }
         got.revision
@@ -121,7 +124,10 @@ async fn delete(context: &Context, arguments: &Delete, target: Target) -> Result
             target: target.clone(),
             if_revision: arguments.if_revision,
         };
-        context.call(async |client| client.delete(&request).await).await?.revision
+        context
+            .call(async |client| client.delete(&request).await)
+            .await?
+            .revision
     };
     let Target {
         group,
@@ -142,7 +148,10 @@ async fn delete(context: &Context, arguments: &Delete, target: Target) -> Result
 fn print(out: &Output, results: Vec<Deleted>, dry_run: bool) -> Result<(), CliError> {
     let results = Results { results };
     if out.format(Format::Table) == Format::Name {
-        let names = results.results.iter().map(|one| target::short_name(&one.group, &one.kind, &one.name) + "\n");
+        let names = results
+            .results
+            .iter()
+            .map(|one| target::short_name(&one.group, &one.kind, &one.name) + "\n");
         return out.text(&names.collect::<String>());
     }
     out.value(&results, || {

@@ -76,7 +76,10 @@ fn purge(folder: &Folder) -> Result<(), CliError> {
     }
     match fs::remove_dir(folder.root()) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-            note(format!("{} stays: there are other files in it", folder.root().display()));
+            note(format!(
+                "{} stays: there are other files in it",
+                folder.root().display()
+            ));
             Ok(())
         }
         removed => gone(removed).map_err(|error| failed(&error)),

@@ -107,7 +107,10 @@ fn create(context: &Context, arguments: &Create) -> Outcome {
         .into_result()
         .map_err(|error| CliError::because(error.kind(), "no cluster can be declared so", &error).exit(1))?;
     let token = context.token.as_deref().map(token_digest).transpose()?;
-    let founders = arguments.founders.iter().map(|FounderText(id, founder)| (*id, founder.clone()));
+    let founders = arguments
+        .founders
+        .iter()
+        .map(|FounderText(id, founder)| (*id, founder.clone()));
     let genesis = genesis::Genesis::prove(declaration, founders, token)
         .map_err(|error| CliError::because(error.kind(), "these founders do not make a cluster", &error))?;
     write_atomically(&arguments.out, genesis.render().as_bytes())
@@ -129,7 +132,10 @@ fn token_digest(file: &std::path::Path) -> Result<Digest, CliError> {
     };
     let token = text.trim();
     if token.is_empty() {
-        return Err(CliError::new(ErrorKind::Invalid, format!("{} holds no token", file.display())));
+        return Err(CliError::new(
+            ErrorKind::Invalid,
+            format!("{} holds no token", file.display()),
+        ));
     }
     Ok(Digest::from_bytes(*blake3::hash(token.as_bytes()).as_bytes()))
 }
@@ -161,7 +167,12 @@ fn show(context: &Context, genesis: &genesis::Genesis) -> Outcome {
                 id.to_string().into(),
             ]);
         }
-        let head = format!("{} ({})\n  identity {}\n", declaration.name(), declaration.id(), genesis.digest());
+        let head = format!(
+            "{} ({})\n  identity {}\n",
+            declaration.name(),
+            declaration.id(),
+            genesis.digest()
+        );
         head + &table.render(colour)
     })?;
     Ok(Exit::Done)
@@ -176,7 +187,11 @@ mod tests {
         let id = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
         let FounderText(_, founder) = format!("node-1={id},zone=a,rack=r2").parse().unwrap();
         assert_eq!(founder, Founder::named("node-1").in_zone("a").in_rack("r2"));
-        for wrong in ["node-1".to_owned(), "node-1=12".to_owned(), format!("node-1={id},row=3")] {
+        for wrong in [
+            "node-1".to_owned(),
+            "node-1=12".to_owned(),
+            format!("node-1={id},row=3"),
+        ] {
             assert!(wrong.parse::<FounderText>().is_err(), "{wrong}");
         }
     }

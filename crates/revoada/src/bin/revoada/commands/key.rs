@@ -28,11 +28,15 @@ pub fn run(context: &Context, arguments: &Key) -> Outcome {
     let made = !arguments.file.exists();
     let key = load_or_create(&arguments.file, random_bytes).map_err(|error| {
         let kind = match &error {
-            KeyFileError::Io { .. } | KeyFileError::Exposed { .. } | KeyFileError::Malformed { .. } => ErrorKind::Invalid,
+            KeyFileError::Io { .. } | KeyFileError::Exposed { .. } | KeyFileError::Malformed { .. } => {
+                ErrorKind::Invalid
+            }
         };
         CliError::because(kind, "there is no usable key", &error)
     })?;
     let id = key.id().to_string();
-    context.out.value(&json!({"id": id, "made": made}), || format!("{id}\n"))?;
+    context
+        .out
+        .value(&json!({"id": id, "made": made}), || format!("{id}\n"))?;
     Ok(Exit::Done)
 }

@@ -44,7 +44,8 @@ pub async fn run(arguments: &Node) -> Outcome {
     let mut log = node::LogOptions::default();
     if let Ok(script) = std::env::var(FAULTS) {
         let faults = script.parse::<node::ScriptedFaults>();
-        let faults = faults.map_err(|error| CliError::invalid(format!("{FAULTS} is not a script of faults: {error}")))?;
+        let faults =
+            faults.map_err(|error| CliError::invalid(format!("{FAULTS} is not a script of faults: {error}")))?;
         log.faults = Some(Arc::new(faults));
     }
     let options = NodeOptions {
@@ -58,7 +59,8 @@ pub async fn run(arguments: &Node) -> Outcome {
     };
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let no_signals = |error: std::io::Error| CliError::because(ErrorKind::Unavailable, "cannot listen to signals", &error);
+    let no_signals =
+        |error: std::io::Error| CliError::because(ErrorKind::Unavailable, "cannot listen to signals", &error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     tokio::spawn(async move {

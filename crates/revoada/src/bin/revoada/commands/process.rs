@@ -123,7 +123,9 @@ pub async fn excuse(context: &Context, name: &str) {
             let asked = context.call(async |client| client.excuse(name).await).await;
             match asked {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() != ErrorKind::Unavailable || Instant::now() >= deadline => return Err(error),
+                Err(error) if error.kind() != ErrorKind::Unavailable || Instant::now() >= deadline => {
+                    return Err(error);
+                }
                 Err(_) => tokio::time::sleep(5 * PAUSE).await,
             }
         }
@@ -139,6 +141,8 @@ pub async fn excuse(context: &Context, name: &str) {
 
 fn tell(context: &Context, what: &str, name: &str, pid: u32) -> Outcome {
     let value = json!({"node": name, "action": what, "pid": pid});
-    context.out.value(&value, || format!("{name} {what} (process {pid})\n"))?;
+    context
+        .out
+        .value(&value, || format!("{name} {what} (process {pid})\n"))?;
     Ok(Exit::Done)
 }

@@ -36,7 +36,10 @@ pub async fn wait(
                 Err(error) => vec![error.to_string()],
             },
             Err(failures) => {
-                let why = failures.iter().map(|(name, error)| describe(folder, name, error)).collect();
+                let why = failures
+                    .iter()
+                    .map(|(name, error)| describe(folder, name, error))
+                    .collect();
                 let hopeless = failures
                     .iter()
                     .all(|(name, error)| has_not_booted(error) || Process::find(folder, name).is_none());
@@ -83,7 +86,11 @@ fn describe(folder: &Folder, name: &str, error: &ClientError) -> String {
 fn not_ready(folder: &Folder, record: &Record, message: String, why: Vec<String>) -> CliError {
     let mut error = CliError::new(ErrorKind::Unavailable, message);
     error.failure.causes = why;
-    let running = record.nodes.iter().filter(|node| Process::find(folder, &node.name).is_some()).count();
+    let running = record
+        .nodes
+        .iter()
+        .filter(|node| Process::find(folder, &node.name).is_some())
+        .count();
     error.hint(format!(
         "{running} of {} nodes run (`revoada down` stops them); their logs are {}/NAME/node.log",
         record.nodes.len(),

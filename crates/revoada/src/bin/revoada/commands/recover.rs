@@ -40,7 +40,10 @@ pub async fn run(context: &Context, arguments: &Recover) -> Outcome {
     client.recover(&arguments.reason).await?;
     let answer = serde_json::json!({"recovered": true, "node": arguments.from});
     context.out.value(&answer, || {
-        format!("{} goes on alone; the others are taken in as they come\n", arguments.from)
+        format!(
+            "{} goes on alone; the others are taken in as they come\n",
+            arguments.from
+        )
     })?;
     Ok(Exit::Done)
 }

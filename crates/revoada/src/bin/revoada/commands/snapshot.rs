@@ -137,8 +137,9 @@ async fn save(context: &Context, path: &Path) -> Outcome {
     let synced = file.as_file().sync_all();
     synced.map_err(|error| failed(&error))?;
     let written = file.reopen().map_err(|error| failed(&error))?;
-    let inspection = inspect(&written, path)
-        .map_err(|error| CliError::new(ErrorKind::Unavailable, "what the node sent is no whole snapshot").with_causes_of(error))?;
+    let inspection = inspect(&written, path).map_err(|error| {
+        CliError::new(ErrorKind::Unavailable, "what the node sent is no whole snapshot").with_causes_of(error)
+    })?;
     file.persist(path).map_err(|error| failed(&error.error))?;
     sync_folder(folder).map_err(|error| failed(&error))?;
     show(context, inspection)

@@ -152,7 +152,11 @@ pub mod tests {
             id: revoada_core::NodeId::from_bytes([number; 32]),
             role: if number < 3 { Role::ControlPlane } else { Role::Worker },
             state: NodeState::Active,
-            membership: if number == 2 { Membership::Dead } else { Membership::Alive },
+            membership: if number == 2 {
+                Membership::Dead
+            } else {
+                Membership::Alive
+            },
             leader: number == 1,
             voter: number < 3,
             learner: number == 3,

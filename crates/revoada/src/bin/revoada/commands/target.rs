@@ -61,7 +61,9 @@ pub fn address(content: &Value) -> ResourceRef {
     let metadata = |field: &str| text(content.get("metadata").and_then(|metadata| metadata.get(field)));
     let version = text(content.get("apiVersion"));
     ResourceRef {
-        group: version.split_once('/').map_or_else(String::new, |(group, _)| group.to_owned()),
+        group: version
+            .split_once('/')
+            .map_or_else(String::new, |(group, _)| group.to_owned()),
         kind: text(content.get("kind")),
         namespace: metadata("namespace"),
         name: metadata("name"),

@@ -15,7 +15,9 @@ use crate::output::Format;
 
 /// The status, live
 #[derive(Debug, Args)]
-#[command(after_help = "On a terminal a table that changes, elsewhere a line per change; -o json prints a status per line.")]
+#[command(
+    after_help = "On a terminal a table that changes, elsewhere a line per change; -o json prints a status per line."
+)]
 pub struct Top {
     /// How often to look, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(20..))]
@@ -25,7 +27,11 @@ pub struct Top {
 pub async fn run(context: &Context, arguments: &Top) -> Outcome {
     context.candidates()?;
     let no_signals = |error: io::Error| {
-        CliError::because(revoada_core::error::ErrorKind::Unavailable, "cannot listen to signals", &error)
+        CliError::because(
+            revoada_core::error::ErrorKind::Unavailable,
+            "cannot listen to signals",
+            &error,
+        )
     };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
@@ -168,7 +174,12 @@ impl Seen {
             self.cluster = Some(now);
         }
         for node in &status.nodes {
-            let now = [node.role.name(), node.state.name(), node.membership.name(), status::raft(node)];
+            let now = [
+                node.role.name(),
+                node.state.name(),
+                node.membership.name(),
+                status::raft(node),
+            ];
             let before = self.nodes.insert(node.name.clone(), now);
             if before == Some(now) {
                 continue;
@@ -178,7 +189,11 @@ impl Seen {
                 Some([before, ..]) if before != role => format!(" (was {before})"),
                 _ => String::new(),
             };
-            let state = if state == "active" { String::new() } else { format!(", {state}") };
+            let state = if state == "active" {
+                String::new()
+            } else {
+                format!(", {state}")
+            };
             lines.push(format!("{}: {role}{was}{state}, {membership}, {raft}", node.name));
         }
         lines

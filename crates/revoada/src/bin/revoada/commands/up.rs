@@ -104,9 +104,7 @@ fn plan(arguments: &Up) -> Result<make::Plan, CliError> {
         Some(file) => {
             let verdict = check::read(file)?;
             tell_findings(&verdict.findings);
-            verdict
-                .into_result()
-                .map_err(|error| not_coherent(&error.findings))?
+            verdict.into_result().map_err(|error| not_coherent(&error.findings))?
         }
         None => {
             let topology = arguments.topology.as_deref().unwrap_or(TOPOLOGY_DEFAULT);
@@ -293,7 +291,11 @@ async fn foreground(
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             tell_ended(children);
-            if record.nodes.iter().all(|node| Process::find(folder, &node.name).is_none()) {
+            if record
+                .nodes
+                .iter()
+                .all(|node| Process::find(folder, &node.name).is_none())
+            {
                 note("all nodes have stopped");
                 return Ok(Exit::Done);
             }
@@ -312,7 +314,9 @@ async fn foreground(
 fn tell_ended(children: &mut Vec<(String, Child)>) {
     children.retain_mut(|(name, child)| match child.try_wait() {
         Ok(Some(status)) => {
-            note(format!("{name} has ended ({status}); `revoada start {name}` starts it again"));
+            note(format!(
+                "{name} has ended ({status}); `revoada start {name}` starts it again"
+            ));
             false
         }
         Ok(None) | Err(_) => true,

@@ -59,8 +59,9 @@ pub async fn run(context: &Context, arguments: Watch) -> Outcome {
     } = arguments;
     let format = context.out.format(Format::Table);
     if matches!(format, Format::Yaml | Format::Hcl) {
-        return Err(CliError::invalid(format!("a watch is not printed as {}", format.name()))
-            .hint("-o table, json or name"));
+        return Err(
+            CliError::invalid(format!("a watch is not printed as {}", format.name())).hint("-o table, json or name"),
+        );
     }
     let mut request = WatchResources {
         group: target::group(&kind),
@@ -96,7 +97,9 @@ pub async fn run(context: &Context, arguments: Watch) -> Outcome {
         let Some(resume) = position.resume_after() else {
             return Err(CliError::from(failure_of(ended)).hint("start the watch again"));
         };
-        note(format!("the node stopped: looking for another, after revision {resume}"));
+        note(format!(
+            "the node stopped: looking for another, after revision {resume}"
+        ));
         request.from = Some(resume);
         wait_for_a_node(context).await?;
     }
@@ -170,7 +173,10 @@ impl Position {
                     self.told.clear();
                 }
                 let kind = line.line_type as u8;
-                let address = line.object.as_ref().map_or_else(|| target::address(&serde_json::Value::Null), target::address);
+                let address = line
+                    .object
+                    .as_ref()
+                    .map_or_else(|| target::address(&serde_json::Value::Null), target::address);
                 self.told.insert((kind, address))
             }
         }
@@ -203,9 +209,10 @@ fn print(context: &Context, format: Format, line: &WatchLine) -> Result<(), CliE
         "" => String::new(),
         namespace => format!(" in {namespace}"),
     };
-    context.out.line(&format!("{what:<9} {:>8}  {name}{place}", line.revision))
+    context
+        .out
+        .line(&format!("{what:<9} {:>8}  {name}{place}", line.revision))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -56,7 +56,9 @@ fn set(fields: &mut BTreeMap<String, Setting>, path: &[String], value: Setting) 
         fields.insert(first.clone(), value);
         return;
     }
-    let inner = fields.entry(first.clone()).or_insert_with(|| Setting::Fields(BTreeMap::new()));
+    let inner = fields
+        .entry(first.clone())
+        .or_insert_with(|| Setting::Fields(BTreeMap::new()));
     if !matches!(inner, Setting::Fields(_)) {
         *inner = Setting::Fields(BTreeMap::new());
     }

@@ -114,8 +114,9 @@ impl Folder {
             return Ok(());
         }
         for folder in [own_short_folder(), self.short_sockets()] {
-            private_folder(&folder)
-                .map_err(|error| CliError::file(format!("cannot use {} for control sockets", folder.display()), &error))?;
+            private_folder(&folder).map_err(|error| {
+                CliError::file(format!("cannot use {} for control sockets", folder.display()), &error)
+            })?;
         }
         Ok(())
     }
@@ -179,7 +180,10 @@ mod tests {
     #[test]
     fn a_socket_whose_path_is_too_long_moves_to_a_short_place() {
         let near = Folder::new(Path::new("/nowhere/c")).unwrap();
-        assert_eq!(near.control("node-1"), Path::new("/nowhere/c/nodes/node-1/control.sock"));
+        assert_eq!(
+            near.control("node-1"),
+            Path::new("/nowhere/c/nodes/node-1/control.sock")
+        );
         let far = Folder::new(&Path::new("/nowhere").join("x".repeat(100))).unwrap();
         let path = far.control("node-1");
         assert!(path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX, "{}", path.display());
@@ -194,7 +198,10 @@ mod tests {
         private_folder(&path).unwrap();
         private_folder(&path).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(private_folder(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            private_folder(&path).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
     }
 
     #[test]

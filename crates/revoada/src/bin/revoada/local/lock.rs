@@ -65,7 +65,10 @@ mod tests {
         let held = UpLock::take(&folder).unwrap();
         let error = UpLock::take(&folder).unwrap_err();
         assert_eq!(error.code(), 6);
-        assert!(error.failure.message.contains(&std::process::id().to_string()), "{error:?}");
+        assert!(
+            error.failure.message.contains(&std::process::id().to_string()),
+            "{error:?}"
+        );
         drop(held);
         UpLock::take(&folder).unwrap();
     }

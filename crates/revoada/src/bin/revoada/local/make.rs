@@ -55,7 +55,12 @@ pub fn complete(folder: &Folder) -> Result<bool, CliError> {
         fs::remove_dir(&forming)?;
         sync_folder(folder.root())
     };
-    moved().map_err(|error| CliError::file(format!("cannot complete the cluster in {}", folder.root().display()), &error))?;
+    moved().map_err(|error| {
+        CliError::file(
+            format!("cannot complete the cluster in {}", folder.root().display()),
+            &error,
+        )
+    })?;
     Ok(true)
 }
 
@@ -78,14 +83,18 @@ pub fn make(folder: &Folder, plan: &Plan) -> Result<Record, CliError> {
         }
     }
     let forming = folder.forming();
-    let failed = |error: &io::Error| CliError::file(format!("cannot make a cluster in {}", folder.root().display()), error);
+    let failed =
+        |error: &io::Error| CliError::file(format!("cannot make a cluster in {}", folder.root().display()), error);
     fs::create_dir_all(forming.join("nodes")).map_err(|error| failed(&error))?;
     let token = random_hex().map_err(|error| failed(&error))?;
     write_atomically(&forming.join("token"), token.as_bytes()).map_err(|error| failed(&error))?;
     let names = node_names(&plan.declaration, plan.nodes);
     let mut founders: Vec<(NodeId, Founder)> = Vec::new();
     for name in &names {
-        founders.push((make_key(&forming.join("nodes").join(name))?, Founder::named(name.as_str())));
+        founders.push((
+            make_key(&forming.join("nodes").join(name))?,
+            Founder::named(name.as_str()),
+        ));
     }
     let digest = Digest::from_bytes(*blake3::hash(token.as_bytes()).as_bytes());
     let genesis = Genesis::prove(plan.declaration.clone(), founders.clone(), Some(digest))

@@ -81,7 +81,9 @@ fn holder(port: u16) -> Option<String> {
         let holds = |link: &Path| {
             let target = fs::read_link(link).unwrap_or_default();
             let target = target.as_os_str().as_bytes();
-            inodes.iter().any(|inode| target == format!("socket:[{inode}]").as_bytes())
+            inodes
+                .iter()
+                .any(|inode| target == format!("socket:[{inode}]").as_bytes())
         };
         if descriptors.flatten().any(|descriptor| holds(&descriptor.path())) {
             let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
@@ -94,7 +96,10 @@ fn holder(port: u16) -> Option<String> {
 /// The inodes of listening sockets on `port` in a table of `/proc/net` (proc_net(5): state 0A is LISTEN).
 fn listening_inodes(table: &str, port: u16) -> Vec<String> {
     let wanted = format!(":{port:04X}");
-    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lines = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
     lines
         .filter(|fields| fields.len() > 9 && fields[1].ends_with(&wanted) && fields[3] == "0A")
         .map(|fields| fields[9].to_owned())

@@ -86,7 +86,9 @@ impl Process {
     pub fn is_paused(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         // The state is the first field behind the command, which is in parentheses and may contain any (proc_pid_stat(5)).
-        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        let state = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.trim_start().chars().next());
         matches!(state, Some('T' | 't'))
     }
 }
@@ -108,10 +110,13 @@ fn is_node(pid: u32, config: &Path) -> bool {
 fn config_of(arguments: &[u8]) -> Option<PathBuf> {
     let arguments: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
     arguments.iter().position(|argument| *argument == b"node")?;
-    let path = arguments.iter().enumerate().find_map(|(at, argument)| match *argument {
-        b"--config" => arguments.get(at + 1).copied(),
-        joined => joined.strip_prefix(b"--config="),
-    })?;
+    let path = arguments
+        .iter()
+        .enumerate()
+        .find_map(|(at, argument)| match *argument {
+            b"--config" => arguments.get(at + 1).copied(),
+            joined => joined.strip_prefix(b"--config="),
+        })?;
     Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 

@@ -72,8 +72,8 @@ impl Record {
         struct Versioned {
             version: u32,
         }
-        let Versioned { version } = serde_json::from_slice(&bytes)
-            .map_err(|error| CliError::because(ErrorKind::Invalid, what(), &error))?;
+        let Versioned { version } =
+            serde_json::from_slice(&bytes).map_err(|error| CliError::because(ErrorKind::Invalid, what(), &error))?;
         if version > VERSION {
             let message = format!(
                 "{} has version {version}, and this build reads up to {VERSION}",

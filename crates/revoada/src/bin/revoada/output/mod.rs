@@ -131,8 +131,7 @@ impl Output {
 
     /// The error for a format that a command does not have.
     pub fn unsupported(&self, format: Format) -> CliError {
-        CliError::invalid(format!("this command does not print {}", format.name()))
-            .hint("-o table, json or yaml")
+        CliError::invalid(format!("this command does not print {}", format.name())).hint("-o table, json or yaml")
     }
 }
 
@@ -155,9 +154,4 @@ fn unwritable(error: &serde_json::Error) -> CliError {
 pub fn note(text: impl AsRef<str>) {
     // Whoever closed stderr does not want to know; the command goes on.
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
-}
-
-/// Whether stdout and stderr are read by a person who can type.
-pub fn interactive() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
 }

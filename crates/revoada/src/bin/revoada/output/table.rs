@@ -92,7 +92,13 @@ pub fn printable(text: &str) -> String {
     if !text.contains(obeyed) {
         return text.to_owned();
     }
-    let escaped = |c: char| if obeyed(c) { c.escape_default().to_string() } else { c.to_string() };
+    let escaped = |c: char| {
+        if obeyed(c) {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     text.chars().map(escaped).collect()
 }
 
