@@ -1,8 +1,9 @@
 //! Who may speak with this node: the members of its cluster, by their committed admission, and no voter that went back.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::Consensus;
@@ -17,8 +18,8 @@ pub(crate) struct NodeGate {
     pub positions: Arc<Positions>,
     /// The position before consensus runs.
     pub opened_at: (u64, u64),
-    /// Set once consensus runs.
-    pub consensus: OnceLock<Consensus>,
+    /// There while consensus runs; taken out when it stops, because consensus owns the transport that owns this gate.
+    pub consensus: RwLock<Option<Consensus>>,
 }
 
 /// The version in hellos and status.
@@ -26,7 +27,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Gate for NodeGate {
     fn hello(&self) -> Hello {
-        let (term, last_index) = self.consensus.get().map_or(self.opened_at, Consensus::position);
+        let (term, last_index) = self.consensus.read().as_ref().map_or(self.opened_at, Consensus::position);
         Hello {
             cluster: self.genesis.digest(),
             name: self.name.clone(),
@@ -49,7 +50,7 @@ impl Gate for NodeGate {
                 format!("{them} is of cluster {}, {me} of {cluster} ({})", hello.cluster.short(), mine.short()),
             );
         }
-        let Some(consensus) = self.consensus.get() else {
+        let Some(consensus) = self.consensus.read().clone() else {
             return match self.genesis.founders().contains_key(peer) {
                 true => Ok(()),
                 false => refuse(RefusalKind::UnknownKey, unknown(me, them, peer)),

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -208,10 +208,25 @@ enum Ended {
     Recover(String),
 }
 
+/// What is open before anything is served.
+struct Serving {
+    genesis: Arc<Genesis>,
+    key: NodeKey,
+    peers: Peers,
+    book: Arc<AddressBook>,
+    transport: Arc<Transport>,
+    listener: TcpListener,
+    https: Option<Https>,
+    positions: Arc<Positions>,
+    consensus: Consensus,
+    gate: Arc<NodeGate>,
+}
+
 /// Everything of a node that runs between its boot and its stop.
 struct Services {
     running: Running,
     consensus: Consensus,
+    gate: Arc<NodeGate>,
     gossip: Arc<Gossip>,
     tasks: JoinSet<()>,
     listeners: CancellationToken,
@@ -261,7 +276,7 @@ impl Services {
             address,
             positions: positions.clone(),
             opened_at: opened.position(),
-            consensus: OnceLock::new(),
+            consensus: RwLock::new(None),
         });
         let listener = TcpListener::bind(config.listen).await.map_err(|source| BootError::Listen {
             address: config.listen,
@@ -276,8 +291,31 @@ impl Services {
         let book = Arc::new(AddressBook::default());
         let peers = Peers::new(transport.clone(), book.clone());
         let consensus = opened.start(peers.clone()).await.map_err(BootError::Consensus)?;
-        // The gate is new: nobody has set it before.
-        drop(gate.consensus.set(consensus.clone()));
+        *gate.consensus.write() = Some(consensus.clone());
+        let (raft, guarded) = (consensus.clone(), gate.clone());
+        let serving = Serving { genesis, key, peers, book, transport, listener, https, positions, consensus, gate };
+        let booted = Self::serve(options, slot, serving, recovery).await;
+        if booted.is_err() {
+            // A node that says that it could not start must not vote behind its own back.
+            raft.stop().await;
+            guarded.consensus.write().take();
+        }
+        booted
+    }
+
+    async fn serve(
+        options: &NodeOptions,
+        slot: &Slot,
+        serving: Serving,
+        recovery: Option<String>,
+    ) -> Result<Self, BootError> {
+        let Serving { genesis, key, peers, book, transport, listener, https, positions, consensus, gate } = serving;
+        let config = &options.config;
+        let folder = &config.folder;
+        let declaration = genesis.declaration();
+        let strategy = declaration.strategy();
+        let me = key.id();
+        let address = config.address();
 
         let started_ms = (options.clock_ms)();
         let (facts_told, facts) = watch::channel(Facts {
@@ -365,7 +403,7 @@ impl Services {
             tasks.spawn(recovery::record(driver, reason));
         }
         *slot.write() = router;
-        Ok(Self { running: Running { store, admin }, consensus, gossip, tasks, listeners, stopping, told })
+        Ok(Self { running: Running { store, admin }, consensus, gate, gossip, tasks, listeners, stopping, told })
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Ended {
@@ -394,6 +432,7 @@ impl Services {
         // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
         self.consensus.stop().await;
+        self.gate.consensus.write().take();
         drop(self.gossip);
         ended
     }
