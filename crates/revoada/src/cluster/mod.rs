@@ -127,6 +127,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// The backend behind a running cluster, for what the verbs here do not cover.
+    pub fn backend(&self) -> Result<Arc<dyn StoreBackend>> {
+        self.nodes()?.store()
+    }
+
     /// Makes the resources be what they are given as, one after the other.
     pub async fn apply(&self, resources: Vec<Resource>) -> Result<Vec<Applied>> {
         self.apply_with(ApplyRequest::many(resources)).await

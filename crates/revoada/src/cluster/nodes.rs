@@ -142,6 +142,13 @@ impl Nodes {
         }
     }
 
+    /// The backend of a running node.
+    pub fn store(&self) -> Result<Arc<dyn StoreBackend>, ClusterRuntimeError> {
+        let threads = self.threads.lock();
+        let store = threads.iter().find_map(|thread| Some(thread.running.borrow().as_ref()?.store.clone()));
+        store.ok_or(ClusterRuntimeError::NotRunning)
+    }
+
     async fn pause(&self) {
         let runtime = self.threads.lock().first().map(|thread| thread.runtime.clone());
         if let Some(runtime) = runtime {
