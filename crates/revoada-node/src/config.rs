@@ -74,8 +74,14 @@ pub enum ConfigError {
 impl NodeConfig {
     /// Reads and resolves a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let invalid = |what: String| ConfigError::Invalid { path: path.to_owned(), what };
+        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let invalid = |what: String| ConfigError::Invalid {
+            path: path.to_owned(),
+            what,
+        };
         let text = std::str::from_utf8(&bytes).map_err(|error| invalid(format!("it is not UTF-8: {error}")))?;
         let config: Self = serde_saphyr::from_str(text).map_err(|error| invalid(error.to_string()))?;
         Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))

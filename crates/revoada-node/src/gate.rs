@@ -27,7 +27,11 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Gate for NodeGate {
     fn hello(&self) -> Hello {
-        let (term, last_index) = self.consensus.read().as_ref().map_or(self.opened_at, Consensus::position);
+        let (term, last_index) = self
+            .consensus
+            .read()
+            .as_ref()
+            .map_or(self.opened_at, Consensus::position);
         Hello {
             cluster: self.genesis.digest(),
             name: self.name.clone(),
@@ -47,7 +51,11 @@ impl Gate for NodeGate {
             let cluster = self.genesis.declaration().name();
             return refuse(
                 RefusalKind::OtherCluster,
-                format!("{them} is of cluster {}, {me} of {cluster} ({})", hello.cluster.short(), mine.short()),
+                format!(
+                    "{them} is of cluster {}, {me} of {cluster} ({})",
+                    hello.cluster.short(),
+                    mine.short()
+                ),
             );
         }
         let Some(consensus) = self.consensus.read().clone() else {
@@ -58,12 +66,18 @@ impl Gate for NodeGate {
         };
         let (member, known) = consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
         if !member && known {
-            return refuse(RefusalKind::Evicted, format!("{them} was evicted from this cluster for good"));
+            return refuse(
+                RefusalKind::Evicted,
+                format!("{them} was evicted from this cluster for good"),
+            );
         }
         if !member {
             return refuse(RefusalKind::UnknownKey, unknown(me, them, peer));
         }
-        let claimed = Position { term: hello.term, index: hello.last_index };
+        let claimed = Position {
+            term: hello.term,
+            index: hello.last_index,
+        };
         if consensus.view().voters.contains(peer)
             && let Some(remembered) = self.positions.went_back(peer, claimed)
         {

@@ -9,7 +9,10 @@ use revoada::store::{FolderBackend, FolderConfig, MemoryBackend, StoreBackend, c
 use revoada::{Cluster, ClusterBuilder, ClusterRuntimeError, FabricStrategy, Quorum3M, Solo};
 
 fn three() -> ClusterBuilder {
-    Cluster::builder().strategy(FabricStrategy::prescribed_homelab()).face_pure_raft("native").topology(Quorum3M)
+    Cluster::builder()
+        .strategy(FabricStrategy::prescribed_homelab())
+        .face_pure_raft("native")
+        .topology(Quorum3M)
 }
 
 fn hello() -> Vec<Resource> {
@@ -55,9 +58,15 @@ async fn a_double_start_and_a_stop_before_the_start_are_errors_of_their_own() {
     let cluster = three().build().unwrap();
     assert!(!cluster.is_running());
     assert!(matches!(cluster.shutdown().await, Err(ClusterRuntimeError::NotRunning)));
-    assert!(matches!(cluster.list("ConfigMap").await, Err(ClusterRuntimeError::NotRunning)));
+    assert!(matches!(
+        cluster.list("ConfigMap").await,
+        Err(ClusterRuntimeError::NotRunning)
+    ));
     cluster.start().await.unwrap();
-    assert!(matches!(cluster.start().await, Err(ClusterRuntimeError::AlreadyRunning)));
+    assert!(matches!(
+        cluster.start().await,
+        Err(ClusterRuntimeError::AlreadyRunning)
+    ));
     assert!(cluster.is_running(), "the second start did no harm");
     cluster.shutdown().await.unwrap();
     assert!(matches!(cluster.shutdown().await, Err(ClusterRuntimeError::NotRunning)));
@@ -71,17 +80,32 @@ async fn a_missing_part_an_incoherent_triple_and_a_face_that_is_not_served_are_t
         Ok(_) => panic!("it was built"),
     };
     assert_eq!(part(Cluster::builder()), "strategy");
-    assert_eq!(part(Cluster::builder().strategy(FabricStrategy::prescribed_homelab())), "face");
-    let faced = Cluster::builder().strategy(FabricStrategy::prescribed_homelab()).face_pure_raft("native");
+    assert_eq!(
+        part(Cluster::builder().strategy(FabricStrategy::prescribed_homelab())),
+        "face"
+    );
+    let faced = Cluster::builder()
+        .strategy(FabricStrategy::prescribed_homelab())
+        .face_pure_raft("native");
     assert_eq!(part(faced.clone()), "topology");
 
     let Err(ClusterRuntimeError::Incoherent(findings)) = faced.clone().topology(Solo).build() else {
         panic!("three voters cannot come of one node")
     };
-    assert!(findings.findings.iter().any(|finding| finding.code.name() == "topology-too-small-for-quorum"));
+    assert!(
+        findings
+            .findings
+            .iter()
+            .any(|finding| finding.code.name() == "topology-too-small-for-quorum")
+    );
 
-    let kubernetes = faced.face(FabricFace::prescribed_kubernetes_v1_34()).topology(Quorum3M).build();
-    let Err(error @ ClusterRuntimeError::FaceNotServed { .. }) = kubernetes else { panic!("it was built") };
+    let kubernetes = faced
+        .face(FabricFace::prescribed_kubernetes_v1_34())
+        .topology(Quorum3M)
+        .build();
+    let Err(error @ ClusterRuntimeError::FaceNotServed { .. }) = kubernetes else {
+        panic!("it was built")
+    };
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
@@ -93,7 +117,11 @@ async fn dropping_a_cluster_stops_its_nodes() {
     drop(cluster);
     for node in status.nodes {
         // Nobody listens there any more, and the folder's lock is free.
-        assert!(std::net::TcpListener::bind(node.address).is_ok(), "{} still listens", node.name);
+        assert!(
+            std::net::TcpListener::bind(node.address).is_ok(),
+            "{} still listens",
+            node.name
+        );
     }
     three().folder(folder.path()).start().await.unwrap();
 }
@@ -102,7 +130,11 @@ async fn dropping_a_cluster_stops_its_nodes() {
 async fn a_cluster_starts_from_a_declaration_and_from_a_file() {
     let draft = prescribed_for("solo", 1).unwrap();
     let declaration = ClusterDeclaration::prove(draft).unwrap();
-    let cluster = Cluster::builder().declaration(declaration.clone()).start().await.unwrap();
+    let cluster = Cluster::builder()
+        .declaration(declaration.clone())
+        .start()
+        .await
+        .unwrap();
     assert_eq!(cluster.status().await.unwrap().nodes.len(), 1);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cluster.yaml");
@@ -120,7 +152,11 @@ async fn resources_rest_in_the_backend_that_was_opened_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("resources");
     let backend = FolderBackend::open(&FolderConfig { path: path.clone() }).unwrap();
-    let cluster = three().backend((backend, path.display().to_string())).start().await.unwrap();
+    let cluster = three()
+        .backend((backend, path.display().to_string()))
+        .start()
+        .await
+        .unwrap();
     cluster.apply(hello()).await.unwrap();
     cluster.shutdown().await.unwrap();
     drop(cluster);
@@ -148,7 +184,11 @@ async fn a_declared_audit_writes_down_every_verb() {
         .unwrap();
     cluster.apply(hello()).await.unwrap();
     let log = std::fs::read_to_string(folder.path().join("nodes/node-1/audit.log")).unwrap();
-    assert!(log.lines().any(|line| line.contains("\"apply\"") && line.contains("hello")), "{log}");
+    assert!(
+        log.lines()
+            .any(|line| line.contains("\"apply\"") && line.contains("hello")),
+        "{log}"
+    );
     assert!(!log.contains("data: { a: b }"), "never the body");
 }
 
@@ -175,9 +215,14 @@ async fn resources_kept_by_raft_pass_the_conformance_suite() {
 #[tokio::test]
 async fn a_snapshot_restores_into_every_other_backend() {
     let folder = tempfile::tempdir().unwrap();
-    let folder = FolderBackend::open(&FolderConfig { path: folder.path().join("resources") }).unwrap();
+    let folder = FolderBackend::open(&FolderConfig {
+        path: folder.path().join("resources"),
+    })
+    .unwrap();
     let memory = MemoryBackend::new();
     let cluster = three().start().await.unwrap();
     let raft = cluster.backend().unwrap();
-    conformance::restores_everywhere(&[&memory, &folder, &*raft]).await.unwrap();
+    conformance::restores_everywhere(&[&memory, &folder, &*raft])
+        .await
+        .unwrap();
 }
