@@ -601,3 +601,6 @@ fn resident_bytes() -> u64 {
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
+
+#[cfg(test)]
+mod tests;
