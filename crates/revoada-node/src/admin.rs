@@ -141,7 +141,7 @@ impl Admin {
         let view = driver.view.borrow().clone();
         let (roles, revision) =
             driver.consensus.read(|state| (state.roles().clone(), state.keyspace().revision()));
-        let newest = view.values().map(|peer| peer.facts.applied).fold(raft.applied.max(0), u64::max);
+        let newest = view.values().map(|peer| peer.facts.applied).fold(raft.applied, u64::max);
         let now_ms = (driver.clock_ms)();
         let mine = self.facts.borrow().clone();
         let ids = driver.genesis.founders().keys().chain(roles.nodes.keys());

@@ -148,7 +148,15 @@ impl Sender {
         }
         let deadline = Instant::now() + self.patience;
         loop {
-            let leader = self.raft.metrics().borrow_watched().current_leader;
+            let (leader, runs) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.running_state.is_ok())
+            };
+            if !runs {
+                // Whatever was tried before this was not appended, or it would not be tried again.
+                return Err(ProposeError::Unavailable("consensus has stopped on this node".to_owned()));
+            }
             let attempt = match leader {
                 Some(leader) if leader == self.id => append(&self.raft, batch.clone()).await,
                 Some(leader) => self.forward(leader, batch.clone(), deadline).await,
