@@ -1,1 +1,61 @@
-fn main(){}
+//! What people and machines do with this repository besides building it: `cargo xtask`.
+//!
+//! In Rust, so that a fresh machine needs nothing but the toolchain. Rejected: shell scripts and make, which would need
+//! tools of their own to parse what cargo says, and are not checked before they run.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod bench;
+mod cargo;
+mod cli;
+mod long;
+mod peers;
+mod source;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  tidy                 checks the crate graph, purity, texts, licences, formatting and lints
+  test [--long]        everything that CI runs; with --long also the long runs, kept in docs/long-run.md
+  bench [--quick] [PART]…
+                       measures the release binary and keeps docs/benchmarks.md; --quick shortens all, keeps nothing;
+                       parts: writes five drills resources etcd steady build
+  peers [etcd]         builds the real peers that tests and benchmarks use into the cache folder
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy::run(),
+        ["test"] => test::run(test::Length::Usual),
+        ["test", "--long"] => test::run(test::Length::Long),
+        ["bench", parts @ ..] => match bench::Plan::parse(parts) {
+            Some(plan) => bench::run(&plan),
+            None => return misused(),
+        },
+        ["peers"] | ["peers", "etcd"] => peers::run(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => return misused(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn misused() -> ExitCode {
+    eprint!("{USAGE}");
+    ExitCode::from(2)
+}

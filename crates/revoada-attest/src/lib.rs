@@ -8,6 +8,8 @@
 //! algorithm and its key, and both choices are made here once: ed25519 by the strict check, BLAKE3, domains that never
 //! overlap.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod block;
 mod canonical;
 mod chain;

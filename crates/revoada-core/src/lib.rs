@@ -3,6 +3,8 @@
 //! Nothing here awaits, reads a clock, opens a file or a socket, draws a random number, or iterates an unordered map:
 //! the same inputs give the same outputs, byte for byte (invariant 1 of ARCHITECTURE.md). Time is an argument.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod declaration;
 pub mod error;
 pub mod genesis;

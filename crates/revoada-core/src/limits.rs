@@ -206,3 +206,11 @@ pub const GOODBYE_MS_MAX: u64 = 1_000;
 pub const SILENT_ROUNDS_MIN: u32 = 5;
 /// How often a node measures its memory, in milliseconds.
 pub const RSS_MS: u64 = 1_000;
+/// How long a node waits for the leader's word on the cluster's status before it answers from what it has, in milliseconds.
+pub const STATUS_MS_MAX: u64 = 500;
+/// How long an export waits until the newest blocks are co-signed, in milliseconds.
+pub const WITNESS_MS_MAX: u64 = 1_000;
+/// How long a leader that stops waits until another one leads, in milliseconds.
+pub const HAND_OVER_MS_MAX: u64 = 300;
+/// How long the answer of a leader that was superseded is still waited for, in milliseconds.
+pub const SUPERSEDED_GRACE_MS: u64 = 100;

@@ -11,8 +11,10 @@ use revoada_core::error::ErrorKind;
 use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Restore, Revision};
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done};
+use revoada_core::snapshot::section;
 use revoada_store::{
-    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, stamp,
+    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, SnapshotExtras,
+    SnapshotSection, stamp,
 };
 
 use crate::consensus::{Consensus, ProposeError};
@@ -51,7 +53,15 @@ pub fn raft_backend(
     clock_ms: Clock,
     restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
 ) -> RaftBackend {
-    KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, Arc::new(RaftKeyspace { consensus, clock_ms, restore_id }))
+    KeyspaceBackend::on(
+        "openraft",
+        RAFT_CAPABILITIES,
+        Arc::new(RaftKeyspace {
+            consensus,
+            clock_ms,
+            restore_id,
+        }),
+    )
 }
 
 impl RaftKeyspace {
@@ -60,16 +70,21 @@ impl RaftKeyspace {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(refused)) => Err(match refused.operation {
                 Some(operation) => KeyspaceError::Refused(*operation),
-                None if refused.kind == ErrorKind::Exhausted => {
-                    KeyspaceError::Exhausted { what: refused.reason, source: None }
-                }
-                None => KeyspaceError::Unavailable { what: refused.reason, source: None },
+                None if refused.kind == ErrorKind::Exhausted => KeyspaceError::Exhausted {
+                    what: refused.reason,
+                    source: None,
+                },
+                None => KeyspaceError::Unavailable {
+                    what: refused.reason,
+                    source: None,
+                },
             }),
             Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
             Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
-            Err(error @ ProposeError::TooLarge { .. }) => {
-                Err(KeyspaceError::Exhausted { what: error.to_string(), source: None })
-            }
+            Err(error @ ProposeError::TooLarge { .. }) => Err(KeyspaceError::Exhausted {
+                what: error.to_string(),
+                source: None,
+            }),
         }
     }
 
@@ -80,17 +95,27 @@ impl RaftKeyspace {
         let mut bytes = 0;
         let mut entries = restore.entries.into_iter().peekable();
         while first || entries.peek().is_some() {
-            while let Some((key, value)) = entries.next_if(|(key, value)| {
-                part.is_empty() || bytes + key.len() + value.len() <= limits::BATCH_BYTES_MAX
-            }) {
+            while let Some((key, value)) = entries
+                .next_if(|(key, value)| part.is_empty() || bytes + key.len() + value.len() <= limits::BATCH_BYTES_MAX)
+            {
                 bytes += key.len() + value.len();
                 part.push((key, value));
             }
-            self.run(Command::Stage { id, first, entries: std::mem::take(&mut part) }).await?;
+            self.run(Command::Stage {
+                id,
+                first,
+                entries: std::mem::take(&mut part),
+            })
+            .await?;
             bytes = 0;
             first = false;
         }
-        self.run(Command::RestoreStaged { id, prefix: restore.prefix, revision: restore.revision }).await
+        self.run(Command::RestoreStaged {
+            id,
+            prefix: restore.prefix,
+            revision: restore.revision,
+        })
+        .await
     }
 }
 
@@ -118,7 +143,10 @@ impl Keyspace for RaftKeyspace {
             self.consensus
                 .newest()
                 .await
-                .map_err(|error| KeyspaceError::Unavailable { what: error.0, source: None })?;
+                .map_err(|error| KeyspaceError::Unavailable {
+                    what: error.0,
+                    source: None,
+                })?;
         }
         Ok(self.view_at_hand())
     }
@@ -139,15 +167,47 @@ impl Keyspace for RaftKeyspace {
             name: "quorum".to_owned(),
             ok: view.leader.is_some(),
             detail: match view.leader {
-                Some(leader) => format!("{} leads in term {}", leader.short(), view.term),
+                Some(leader) => format!("{} leads in term {}", self.consensus.name_of(&leader), view.term),
                 None => format!("no leader is known in term {}", view.term),
             },
         }]
     }
 
+    fn snapshot_extras(&self) -> SnapshotExtras {
+        let (roles, chain, leases) = self.consensus.read(|state| {
+            let leases: Vec<_> = state
+                .keyspace()
+                .leases()
+                .map(|lease| (lease.id, lease.ttl_ms))
+                .collect();
+            (state.roles().clone(), state.chain().clone(), leases)
+        });
+        let cbor = |written: Result<Vec<u8>, cbor4ii::serde::EncodeError<_>>| -> Bytes {
+            written
+                .expect("a vector takes every write, and nothing in these has keys that CBOR lacks")
+                .into()
+        };
+        let section = |name: &str, content| SnapshotSection {
+            name: name.to_owned(),
+            content,
+        };
+        SnapshotExtras {
+            declaration: self.consensus.declaration().to_owned(),
+            sections: vec![
+                section(section::ROLES, cbor(cbor4ii::serde::to_vec(Vec::new(), &*roles))),
+                section(section::CHAIN, chain.export().into()),
+                section(section::LEASES, cbor(cbor4ii::serde::to_vec(Vec::new(), &leases))),
+            ],
+        }
+    }
+
     fn freshness_ms(&self) -> u64 {
         let view = self.consensus.view();
-        let since_leader = if view.leads { view.quorum_answered } else { Some(self.consensus.heard_leader()) };
+        let since_leader = if view.leads {
+            view.quorum_answered
+        } else {
+            Some(self.consensus.heard_leader())
+        };
         since_leader.map_or(0, |since| since.as_millis() as u64)
     }
 }

@@ -3,6 +3,8 @@
 //! Every link between nodes is TLS 1.3 by the nodes' own keys (`transport`); gossip and Raft ride on it (`membership`,
 //! `consensus`). Nothing here decides about roles: that is `revoada_core::policy`.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod consensus;
 pub mod identity;
 pub mod keyspace;

@@ -32,7 +32,11 @@ pub(crate) async fn run(
         }
         let answers = ask(&seeds, &peers).await;
         let formed = answers.values().any(|formed| *formed);
-        let blank = answers.iter().filter(|(id, _)| genesis.founders().contains_key(id) && **id != me).count() + 1;
+        let blank = answers
+            .iter()
+            .filter(|(id, _)| genesis.founders().contains_key(id) && **id != me)
+            .count()
+            + 1;
         if formed {
             tracing::debug!("a founder is formed already: waiting for the leader");
         } else if blank >= majority && first_voters.contains(&me) {

@@ -27,7 +27,11 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Gate for NodeGate {
     fn hello(&self) -> Hello {
-        let (term, last_index) = self.consensus.read().as_ref().map_or(self.opened_at, Consensus::position);
+        let (term, last_index) = self
+            .consensus
+            .read()
+            .as_ref()
+            .map_or(self.opened_at, Consensus::position);
         Hello {
             cluster: self.genesis.digest(),
             name: self.name.clone(),
@@ -41,9 +45,12 @@ impl Gate for NodeGate {
 
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal> {
         let standing = self.consensus.read().as_ref().map(|consensus| {
-            let (member, known) =
-                consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
-            Standing { member, known, votes: consensus.view().voters.contains(peer) }
+            let (member, known) = consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
+            Standing {
+                member,
+                known,
+                votes: consensus.view().voters.contains(peer),
+            }
         });
         self.decide(peer, hello, standing)
     }
@@ -70,18 +77,32 @@ impl NodeGate {
             let cluster = self.genesis.declaration().name();
             return refuse(
                 RefusalKind::OtherCluster,
-                format!("{them} is of cluster {}, {me} of {cluster} ({})", hello.cluster.short(), mine.short()),
+                format!(
+                    "{them} is of cluster {}, {me} of {cluster} ({})",
+                    hello.cluster.short(),
+                    mine.short()
+                ),
             );
         }
         let founder = self.genesis.founders().contains_key(peer);
-        let standing = standing.unwrap_or(Standing { member: founder, known: false, votes: false });
+        let standing = standing.unwrap_or(Standing {
+            member: founder,
+            known: false,
+            votes: false,
+        });
         if !standing.member && standing.known {
-            return refuse(RefusalKind::Evicted, format!("{them} was evicted from this cluster for good"));
+            return refuse(
+                RefusalKind::Evicted,
+                format!("{them} was evicted from this cluster for good"),
+            );
         }
         if !standing.member {
             return refuse(RefusalKind::UnknownKey, unknown(me, them, peer));
         }
-        let claimed = Position { term: hello.term, index: hello.last_index };
+        let claimed = Position {
+            term: hello.term,
+            index: hello.last_index,
+        };
         if standing.votes
             && let Some(remembered) = self.positions.went_back(peer, claimed)
         {
@@ -128,13 +149,34 @@ mod tests {
     }
 
     fn says(gate: &NodeGate, term: u64, last_index: u64) -> Hello {
-        Hello { name: "node-2".to_owned(), term, last_index, ..gate.hello() }
+        Hello {
+            name: "node-2".to_owned(),
+            term,
+            last_index,
+            ..gate.hello()
+        }
     }
 
-    const VOTER: Option<Standing> = Some(Standing { member: true, known: true, votes: true });
-    const LEARNER: Option<Standing> = Some(Standing { member: true, known: true, votes: false });
-    const EVICTED: Option<Standing> = Some(Standing { member: false, known: true, votes: false });
-    const NOBODY: Option<Standing> = Some(Standing { member: false, known: false, votes: false });
+    const VOTER: Option<Standing> = Some(Standing {
+        member: true,
+        known: true,
+        votes: true,
+    });
+    const LEARNER: Option<Standing> = Some(Standing {
+        member: true,
+        known: true,
+        votes: false,
+    });
+    const EVICTED: Option<Standing> = Some(Standing {
+        member: false,
+        known: true,
+        votes: false,
+    });
+    const NOBODY: Option<Standing> = Some(Standing {
+        member: false,
+        known: false,
+        votes: false,
+    });
 
     #[test]
     fn who_is_let_in_follows_from_what_is_committed() {
@@ -158,7 +200,11 @@ mod tests {
         ];
         for (node, (term, index), standing, expected) in cases {
             let decided = gate.decide(&id(node), &says(&gate, term, index), standing);
-            assert_eq!(decided.map_err(|refusal| refusal.kind), expected, "node {node} at {term}/{index}: {standing:?}");
+            assert_eq!(
+                decided.map_err(|refusal| refusal.kind),
+                expected,
+                "node {node} at {term}/{index}: {standing:?}"
+            );
         }
     }
 
@@ -166,10 +212,19 @@ mod tests {
     fn a_refusal_names_both_sides_and_what_does_not_fit() {
         let dir = tempfile::tempdir().unwrap();
         let gate = gate(dir.path());
-        let other = Hello { cluster: Digest::from_bytes([7; 32]), ..says(&gate, 5, 100) };
+        let other = Hello {
+            cluster: Digest::from_bytes([7; 32]),
+            ..says(&gate, 5, 100)
+        };
         let refusal = gate.decide(&id(2), &other, VOTER).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::OtherCluster);
-        for part in ["node-2", "node-1", "homelab", &other.cluster.short(), &gate.genesis.digest().short()] {
+        for part in [
+            "node-2",
+            "node-1",
+            "homelab",
+            &other.cluster.short(),
+            &gate.genesis.digest().short(),
+        ] {
             assert!(refusal.reason.contains(part), "{part} is missing: {refusal}");
         }
         gate.positions.saw(id(2), Position { term: 5, index: 100 });

@@ -3,6 +3,8 @@
 //! What to do is decided in `revoada_core::policy`; here it is carried out. Nothing in this crate branches on what a
 //! topology means.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 mod admin;
 mod boot;
 pub mod config;
@@ -18,5 +20,5 @@ mod witness;
 
 pub use boot::BootError;
 pub use listen::{Caller, ListenError};
-pub use revoada_mesh::log::{LogOptions, ScriptedFaults};
 pub use node::{Entropy, Faces, Node, NodeOptions, Parts, Running, Stopped};
+pub use revoada_mesh::log::{LogOptions, ScriptedFaults};

@@ -41,7 +41,10 @@ pub(crate) type Slot = Arc<RwLock<Router>>;
 
 /// The control socket: a Unix socket of mode 0600, for the node's own user and root.
 pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
-    let failed = |source| BootError::Control { path: path.to_owned(), source };
+    let failed = |source| BootError::Control {
+        path: path.to_owned(),
+        source,
+    };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -51,7 +54,10 @@ pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
         }
         // The folder's lock is ours, but the socket may lie elsewhere and be another node's.
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")));
+            return Err(failed(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process answers there",
+            )));
         }
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
     }
@@ -66,7 +72,9 @@ pub(crate) async fn serve_control(listener: UnixListener, slot: Slot, stop: Canc
     let me = rustix::process::geteuid().as_raw();
     let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let Ok(place) = room.clone().acquire_owned().await else {
+            return;
+        };
         let stream = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -75,15 +83,22 @@ pub(crate) async fn serve_control(listener: UnixListener, slot: Slot, stop: Canc
             },
         };
         let caller = match stream.peer_cred() {
-            Ok(peer) if peer.uid() == me || peer.uid() == 0 => Ok(Caller { who: format!("uid {}", peer.uid()) }),
-            Ok(peer) => Err(format!("the control socket answers its own user and root, not uid {}", peer.uid())),
+            Ok(peer) if peer.uid() == me || peer.uid() == 0 => Ok(Caller {
+                who: format!("uid {}", peer.uid()),
+            }),
+            Ok(peer) => Err(format!(
+                "the control socket answers its own user and root, not uid {}",
+                peer.uid()
+            )),
             Err(error) => Err(format!("the kernel does not say who calls: {error}")),
         };
         let (slot, stop) = (slot.clone(), stop.clone());
         tokio::spawn(async move {
             let _place = place;
-            serve(TokioIo::new(stream), slot, stop, move |_| caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why)))
-                .await;
+            serve(TokioIo::new(stream), slot, stop, move |_| {
+                caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why))
+            })
+            .await;
         });
     }
 }
@@ -98,19 +113,32 @@ pub(crate) struct Https {
 
 impl Https {
     /// Binds, with the certificate in `folder`, which is made if there is none.
-    pub async fn bind(address: SocketAddr, folder: &Path, name: &str, token: Option<Digest>) -> Result<Self, BootError> {
+    pub async fn bind(
+        address: SocketAddr,
+        folder: &Path,
+        name: &str,
+        token: Option<Digest>,
+    ) -> Result<Self, BootError> {
         let config = certificate(folder, name, address)?;
         let hint = "";
         let listener =
-            TcpListener::bind(address).await.map_err(|source| BootError::Listen { address, hint, source })?;
-        Ok(Self { listener, acceptor: TlsAcceptor::from(config), token })
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| BootError::Listen { address, hint, source })?;
+        Ok(Self {
+            listener,
+            acceptor: TlsAcceptor::from(config),
+            token,
+        })
     }
 
     /// Serves until `stop`.
     pub async fn serve(self, slot: Slot, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
         loop {
-            let Ok(place) = room.clone().acquire_owned().await else { return };
+            let Ok(place) = room.clone().acquire_owned().await else {
+                return;
+            };
             let stream = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.listener.accept() => match accepted {
@@ -124,7 +152,9 @@ impl Https {
                 let _place = place;
                 let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
                 // A handshake that fails or takes too long is the caller's loss alone.
-                let Ok(Ok(tls)) = tokio::time::timeout(limit, acceptor.accept(stream)).await else { return };
+                let Ok(Ok(tls)) = tokio::time::timeout(limit, acceptor.accept(stream)).await else {
+                    return;
+                };
                 serve(TokioIo::new(tls), slot, stop, move |request| bearer(request, token)).await;
             });
         }
@@ -139,10 +169,13 @@ fn bearer<B>(request: &Request<B>, token: Option<Digest>) -> Result<Caller, (Sta
         .map(|given| blake3::hash(given.trim().as_bytes()));
     match (given, token) {
         // blake3's comparison takes the same time whatever differs.
-        (Some(given), Some(token)) if given == blake3::Hash::from_bytes(*token.as_bytes()) => {
-            Ok(Caller { who: "token".to_owned() })
-        }
-        (None, _) => Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN".to_owned())),
+        (Some(given), Some(token)) if given == blake3::Hash::from_bytes(*token.as_bytes()) => Ok(Caller {
+            who: "token".to_owned(),
+        }),
+        (None, _) => Err((
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: Authorization: Bearer TOKEN".to_owned(),
+        )),
         (Some(_), _) => Err((StatusCode::UNAUTHORIZED, "this is not the cluster's token".to_owned())),
     }
 }
@@ -192,7 +225,11 @@ where
 }
 
 fn denied(status: StatusCode, why: &str) -> Response {
-    let kind = if status == StatusCode::UNAUTHORIZED { "unauthenticated" } else { "denied" };
+    let kind = if status == StatusCode::UNAUTHORIZED {
+        "unauthenticated"
+    } else {
+        "denied"
+    };
     let body = serde_json::json!({"error": {"kind": kind, "message": why, "causes": []}});
     (status, axum::Json(body)).into_response()
 }
@@ -201,7 +238,12 @@ fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rus
     let failed = |what: String| BootError::Certificate { what };
     let (cert_path, key_path) = (folder.join("http.crt"), folder.join("http.key"));
     if !cert_path.exists() || !key_path.exists() {
-        let names = vec!["localhost".to_owned(), name.to_owned(), address.ip().to_string(), "127.0.0.1".to_owned()];
+        let names = vec![
+            "localhost".to_owned(),
+            name.to_owned(),
+            address.ip().to_string(),
+            "127.0.0.1".to_owned(),
+        ];
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| failed(error.to_string()))?;
         write_secret(&key_path, made.signing_key.serialize_pem().as_bytes())
             .map_err(|error| failed(format!("{}: {error}", key_path.display())))?;
@@ -229,8 +271,12 @@ fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rus
 
 fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

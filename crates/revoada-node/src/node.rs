@@ -127,10 +127,18 @@ impl Node {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|source| BootError::Folder { verb: "make", path: folder.clone(), source })?;
+            .map_err(|source| BootError::Folder {
+                verb: "make",
+                path: folder.clone(),
+                source,
+            })?;
         let lock = lock(folder)?;
         let control = listen::bind_control(&config.control_socket())?;
-        Ok(Self { options, control, _lock: lock })
+        Ok(Self {
+            options,
+            control,
+            _lock: lock,
+        })
     }
 
     /// Runs until `stop` resolves or the node is told to stop by its control socket.
@@ -138,9 +146,16 @@ impl Node {
     /// `started` is called each time that the node has booted. A boot that fails is told to whoever asks the control
     /// socket, until `stop`.
     pub async fn run(self, stop: CancellationToken, mut started: impl FnMut(Running)) -> Stopped {
-        let Self { options, control, _lock } = self;
-        let slot: Slot =
-            Arc::new(RwLock::new(options.faces.unavailable("this node is starting; ask again shortly", Vec::new())));
+        let Self {
+            options,
+            control,
+            _lock,
+        } = self;
+        let slot: Slot = Arc::new(RwLock::new(
+            options
+                .faces
+                .unavailable("this node is starting; ask again shortly", Vec::new()),
+        ));
         let control_stop = CancellationToken::new();
         let serving = tokio::spawn(listen::serve_control(control, slot.clone(), control_stop.clone()));
         let mut recovery = None;
@@ -150,7 +165,9 @@ impl Node {
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "this node cannot start");
                     let (what, causes) = (error.to_string(), causes(&error));
-                    *slot.write() = options.faces.unavailable(&format!("this node could not start: {what}"), causes);
+                    *slot.write() = options
+                        .faces
+                        .unavailable(&format!("this node could not start: {what}"), causes);
                     stop.cancelled().await;
                     break Stopped::NeverBooted(error);
                 }
@@ -182,21 +199,35 @@ impl Node {
 }
 
 fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect()
+    std::iter::successors(error.source(), |error| error.source())
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn lock(folder: &Path) -> Result<fs::File, BootError> {
     let path = folder.join("node.pid");
-    let failed = |source| BootError::Folder { verb: "lock", path: path.clone(), source };
-    let mut file =
-        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let failed = |source| BootError::Folder {
+        verb: "lock",
+        path: path.clone(),
+        source,
+    };
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let mut owner = String::new();
             // Whoever it is: the lock is what counts, the number is a help.
             file.read_to_string(&mut owner).unwrap_or_default();
-            return Err(BootError::Owned { path: folder.to_owned(), owner: owner.trim().to_owned() });
+            return Err(BootError::Owned {
+                path: folder.to_owned(),
+                owner: owner.trim().to_owned(),
+            });
         }
         Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
     }
@@ -262,7 +293,10 @@ impl Services {
             election_timeout: strategy.consensus.election_timeout,
             heartbeat: strategy.consensus.heartbeat,
             snapshot_interval: strategy.consensus.snapshot_interval,
-            log: LogOptions { identity: log_identity(&genesis, &key), ..options.log.clone() },
+            log: LogOptions {
+                identity: log_identity(&genesis, &key),
+                ..options.log.clone()
+            },
         };
         let mut opened = tokio::task::spawn_blocking(move || Opened::open(consensus_config))
             .await
@@ -281,11 +315,17 @@ impl Services {
             opened_at: opened.position(),
             consensus: RwLock::new(None),
         });
-        let listener = TcpListener::bind(config.listen).await.map_err(|source| BootError::Listen {
-            address: config.listen,
-            hint: if source.kind() == io::ErrorKind::AddrInUse { ": the port is in use by another program" } else { "" },
-            source,
-        })?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| BootError::Listen {
+                address: config.listen,
+                hint: if source.kind() == io::ErrorKind::AddrInUse {
+                    ": the port is in use by another program"
+                } else {
+                    ""
+                },
+                source,
+            })?;
         let https = match &config.http {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
@@ -296,7 +336,18 @@ impl Services {
         let consensus = opened.start(peers.clone()).await.map_err(BootError::Consensus)?;
         *gate.consensus.write() = Some(consensus.clone());
         let (raft, guarded) = (consensus.clone(), gate.clone());
-        let serving = Serving { genesis, key, peers, book, transport, listener, https, positions, consensus, gate };
+        let serving = Serving {
+            genesis,
+            key,
+            peers,
+            book,
+            transport,
+            listener,
+            https,
+            positions,
+            consensus,
+            gate,
+        };
         let booted = Self::serve(options, slot, serving, recovery).await;
         if booted.is_err() {
             // A node that says that it could not start must not vote behind its own back.
@@ -312,7 +363,18 @@ impl Services {
         serving: Serving,
         recovery: Option<String>,
     ) -> Result<Self, BootError> {
-        let Serving { genesis, key, peers, book, transport, listener, https, positions, consensus, gate } = serving;
+        let Serving {
+            genesis,
+            key,
+            peers,
+            book,
+            transport,
+            listener,
+            https,
+            positions,
+            consensus,
+            gate,
+        } = serving;
         let config = &options.config;
         let folder = &config.folder;
         let declaration = genesis.declaration();
@@ -376,8 +438,11 @@ impl Services {
             stop,
         });
         let spool = folder.join("spool");
-        fs::create_dir_all(&spool)
-            .map_err(|source| BootError::Folder { verb: "make", path: spool.clone(), source })?;
+        fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
+            verb: "make",
+            path: spool.clone(),
+            source,
+        })?;
         let figures = (driver.clone(), admin.clone());
         let router = options.faces.serve(Parts {
             store: store.clone(),
@@ -389,24 +454,52 @@ impl Services {
 
         let handlers: BTreeMap<Protocol, Handler> = BTreeMap::from([
             (Protocol::Raft, consensus.raft_handler()),
-            (Protocol::Forward, consensus.forward_handler(admin::extra(driver.clone()))),
+            (
+                Protocol::Forward,
+                consensus.forward_handler(admin::extra(admin.clone())),
+            ),
             (Protocol::Gossip, gossip.handler()),
         ]);
         let listeners = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(listeners.clone().run_until_cancelled_owned(transport.serve(listener, handlers)).map_unit());
+        tasks.spawn(
+            listeners
+                .clone()
+                .run_until_cancelled_owned(transport.serve(listener, handlers))
+                .map_unit(),
+        );
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        tasks.spawn(formation::run(me, genesis.clone(), config.seeds.clone(), peers, consensus.clone()));
+        tasks.spawn(formation::run(
+            me,
+            genesis.clone(),
+            config.seeds.clone(),
+            peers,
+            consensus.clone(),
+        ));
         tasks.spawn(driver.clone().run());
         tasks.spawn(witness::run(consensus.clone(), key));
-        tasks.spawn(tell(facts_told, gossip.clone(), consensus.clone(), strategy.membership.gossip_cadence));
+        tasks.spawn(tell(
+            facts_told,
+            gossip.clone(),
+            consensus.clone(),
+            strategy.membership.gossip_cadence,
+        ));
         if let Some(reason) = recovery {
             tasks.spawn(recovery::record(driver, reason));
         }
         *slot.write() = router;
-        Ok(Self { running: Running { store, admin }, consensus, gate, gossip, tasks, listeners, stopping, told })
+        Ok(Self {
+            running: Running { store, admin },
+            consensus,
+            gate,
+            gossip,
+            tasks,
+            listeners,
+            stopping,
+            told,
+        })
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Ended {
@@ -428,6 +521,9 @@ impl Services {
             why = failed => Ended::Failed(why),
         };
         self.stopping.send_replace(true);
+        if matches!(ended, Ended::Asked) {
+            hand_over(&self.consensus).await;
+        }
         self.listeners.cancel();
         // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
@@ -435,6 +531,32 @@ impl Services {
         self.gate.consensus.write().take();
         drop(self.gossip);
         ended
+    }
+}
+
+/// A leader that stops on purpose lets another one lead first, so that nobody has to wait for its silence.
+async fn hand_over(consensus: &Consensus) {
+    let raft = consensus.view();
+    let near = Duration::from_millis(limits::HAND_OVER_MS_MAX);
+    let successor = raft
+        .matched
+        .iter()
+        .filter(|(id, _)| raft.voters.contains(id) && raft.answered.get(id).is_some_and(|ago| *ago < near))
+        .max_by_key(|(_, matched)| **matched);
+    let (true, Some((successor, _))) = (raft.leads, successor) else {
+        return;
+    };
+    if let Err(error) = consensus.hand_over(*successor).await {
+        tracing::debug!(%error, "leadership is not handed over");
+        return;
+    }
+    let follows = async {
+        while consensus.view().leads {
+            consensus.changes().await;
+        }
+    };
+    if tokio::time::timeout(near, follows).await.is_err() {
+        tracing::debug!("leadership was not taken over in time");
     }
 }
 
@@ -449,9 +571,15 @@ impl<F: Future> MapUnit for F {}
 
 fn read_genesis(config: &NodeConfig, own: &[Arc<dyn TopologyStrategy>]) -> Result<Genesis, BootError> {
     let path = &config.genesis;
-    let bytes =
-        fs::read(path).map_err(|source| BootError::Folder { verb: "read the genesis", path: path.clone(), source })?;
-    Genesis::parse_with(&bytes, own).map_err(|source| BootError::Genesis { path: path.clone(), source })
+    let bytes = fs::read(path).map_err(|source| BootError::Folder {
+        verb: "read the genesis",
+        path: path.clone(),
+        source,
+    })?;
+    Genesis::parse_with(&bytes, own).map_err(|source| BootError::Genesis {
+        path: path.clone(),
+        source,
+    })
 }
 
 /// A folder belongs to the cluster that it was first used for.
@@ -464,13 +592,17 @@ fn check_cluster(folder: &Path, genesis: &Genesis) -> Result<(), BootError> {
     let expected = genesis.digest().to_string();
     match fs::read_to_string(&path) {
         Ok(found) if found.trim() == expected => Ok(()),
-        Ok(found) => {
-            Err(BootError::OtherCluster { path: folder.to_owned(), expected, found: found.trim().to_owned() })
-        }
+        Ok(found) => Err(BootError::OtherCluster {
+            path: folder.to_owned(),
+            expected,
+            found: found.trim().to_owned(),
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let part = folder.join("cluster.part");
             let mut file = fs::File::create(&part).map_err(failed("write"))?;
-            writeln!(file, "{expected}").and_then(|()| file.sync_all()).map_err(failed("write"))?;
+            writeln!(file, "{expected}")
+                .and_then(|()| file.sync_all())
+                .map_err(failed("write"))?;
             fs::rename(&part, &path).map_err(failed("write"))
         }
         Err(error) => Err(failed("read")(error)),
@@ -485,13 +617,23 @@ fn next_generation(folder: &Path, started_ms: u64) -> Result<u64, BootError> {
         // A file that was cut short by a crash: the clock alone has to do.
         Ok(text) => text.trim().parse().unwrap_or(0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(source) => return Err(BootError::Folder { verb: "read", path, source }),
+        Err(source) => {
+            return Err(BootError::Folder {
+                verb: "read",
+                path,
+                source,
+            });
+        }
     };
     let next = started_ms.max(before.saturating_add(1));
     let part = folder.join("generation.part");
     fs::write(&part, format!("{next}\n"))
         .and_then(|()| fs::rename(&part, &path))
-        .map_err(|source| BootError::Folder { verb: "write", path, source })?;
+        .map_err(|source| BootError::Folder {
+            verb: "write",
+            path,
+            source,
+        })?;
     Ok(next)
 }
 
@@ -505,7 +647,11 @@ fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Resul
             None => String::new(),
         },
     };
-    Err(BootError::NotAFounder { name: config.name.clone(), id: key.id().to_string(), hint })
+    Err(BootError::NotAFounder {
+        name: config.name.clone(),
+        id: key.id().to_string(),
+        hint,
+    })
 }
 
 /// A log is tied to its cluster and node, so that segments that were copied from another are refused.
@@ -557,7 +703,12 @@ async fn open_store(
                 genesis.founders().len()
             )));
         }
-        _ => return Err(unsupported(format!("this build does not serve the backend {}", spec.kind().name()))),
+        _ => {
+            return Err(unsupported(format!(
+                "this build does not serve the backend {}",
+                spec.kind().name()
+            )));
+        }
     };
     if !declaration.audit() {
         return Ok(store);
@@ -582,12 +733,13 @@ async fn tell(facts: watch::Sender<Facts>, gossip: Arc<Gossip>, consensus: Conse
             rss = (resident_bytes(), Instant::now());
         }
         let raft = consensus.view();
-        let (term, _) = consensus.position();
+        let (kept_term, kept) = consensus.kept();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
-            // Others hold a node to its term, so it is the one that a crash cannot take back.
-            facts.term = term;
+            facts.term = raft.term;
             facts.applied = raft.applied;
+            facts.kept_term = kept_term;
+            facts.kept = kept;
             facts.blocks = blocks;
             facts.head = head;
             facts.rss_bytes = rss.0;

@@ -117,6 +117,15 @@ pub enum Consistency {
     Stale,
 }
 
+/// What a snapshot holds beside resources: for whoever starts a cluster from it, and passed over by everyone else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotExtras {
+    /// The declaration of the cluster, as text; empty where there is none.
+    pub declaration: String,
+    /// Sections by name, see `revoada_core::snapshot::section`.
+    pub sections: Vec<crate::keyspace_backend::SnapshotSection>,
+}
+
 /// A keyspace that takes operations.
 ///
 /// To ensure correctness:
@@ -150,6 +159,11 @@ pub trait Keyspace: Send + Sync {
     /// How old the state at hand may be, in milliseconds; 0 where there is only one.
     fn freshness_ms(&self) -> u64 {
         0
+    }
+
+    /// What a snapshot of it holds beside resources.
+    fn snapshot_extras(&self) -> SnapshotExtras {
+        SnapshotExtras::default()
     }
 
     /// Does a transaction: [`Self::execute`] for the most frequent operation. Returns the keyspace's revision after it.

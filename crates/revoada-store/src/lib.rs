@@ -8,6 +8,8 @@
 //! [`MemoryBackend`] and [`FolderBackend`] are here; [`audit`] wraps any backend; [`conformance`] is what each of
 //! them has to pass. Nothing here knows Raft, HTTP or D-Bus.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod admin;
 pub mod audit;
 mod backend;
@@ -27,7 +29,7 @@ pub use backend::*;
 pub use capability::{Capabilities, Capability};
 pub use error::*;
 pub use folder::{FolderBackend, FolderConfig, FolderKeyspace, OpenFolderError};
-pub use keyspace::{Consistency, KeyEventStream, KeyEvents, Keyspace, KeyspaceError, watch_keys};
+pub use keyspace::{Consistency, KeyEventStream, KeyEvents, Keyspace, KeyspaceError, SnapshotExtras, watch_keys};
 pub use keyspace_backend::{KeyspaceBackend, SnapshotSection, WholeSnapshot, read_snapshot, write_snapshot};
 pub use memory::{MemoryBackend, MemoryKeyspace, stamp};
 pub use watch::{WatchEvent, WatchRequest, WatchStream};

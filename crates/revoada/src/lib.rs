@@ -3,6 +3,8 @@
 //! This crate is the composition root: it puts nodes, faces and backends together, as a library ([`Cluster`]) and as the
 //! program `revoada`. What decides is in [`core`]; see ARCHITECTURE.md for the map.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod client;
 mod cluster;
 mod faces;

@@ -13,6 +13,10 @@ pub struct Facts {
     pub term: u64,
     /// The last index that its state machine has applied; it may be ahead of what its own disk holds.
     pub applied: u64,
+    /// The term of its durable vote.
+    pub kept_term: u64,
+    /// The last index that is committed and durable on it: what it has after any kill.
+    pub kept: u64,
     /// How many blocks its chain has.
     pub blocks: u64,
     /// The digest of its chain's head.
@@ -38,6 +42,8 @@ impl Facts {
             ("version", self.version.clone()),
             ("term", self.term.to_string()),
             ("applied", self.applied.to_string()),
+            ("kept-term", self.kept_term.to_string()),
+            ("kept", self.kept.to_string()),
             ("blocks", self.blocks.to_string()),
             ("head", self.head.to_string()),
             ("pid", self.pid.to_string()),
@@ -59,6 +65,8 @@ impl Facts {
                 "version" => facts.version = value.to_owned(),
                 "term" => facts.term = value.parse().unwrap_or_default(),
                 "applied" => facts.applied = value.parse().unwrap_or_default(),
+                "kept-term" => facts.kept_term = value.parse().unwrap_or_default(),
+                "kept" => facts.kept = value.parse().unwrap_or_default(),
                 "blocks" => facts.blocks = value.parse().unwrap_or_default(),
                 "head" => facts.head = value.parse().unwrap_or_default(),
                 "pid" => facts.pid = value.parse().unwrap_or_default(),
@@ -86,6 +94,8 @@ mod tests {
             version: "0.1.0".to_owned(),
             term: 7,
             applied: 9,
+            kept_term: 6,
+            kept: 8,
             blocks: 3,
             head: Digest::from_bytes([5; 32]),
             pid: 12,
@@ -96,6 +106,9 @@ mod tests {
             by_operator: true,
         };
         let pairs = facts.to_pairs();
-        assert_eq!(Facts::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))), facts);
+        assert_eq!(
+            Facts::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
+            facts
+        );
     }
 }

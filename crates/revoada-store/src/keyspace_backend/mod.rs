@@ -354,7 +354,7 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
 
     async fn snapshot(&self, sink: &mut (dyn io::Write + Send)) -> Result<Snapshotted, StoreError> {
         let view = self.view(ReadOptions::LINEARIZABLE).await?;
-        snapshot::write(&view, self.name, sink).await
+        snapshot::write(&view, self.name, self.keyspace.snapshot_extras(), sink).await
     }
 
     async fn restore(&self, source: &mut (dyn io::Read + Send)) -> Result<Restored, StoreError> {

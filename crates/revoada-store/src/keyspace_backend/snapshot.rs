@@ -17,7 +17,7 @@ use revoada_core::snapshot::{
 use super::give_way;
 use crate::backend::{Restored, Snapshotted};
 use crate::error::StoreError;
-use crate::keyspace::{Keyspace, KeyspaceError};
+use crate::keyspace::{Keyspace, KeyspaceError, SnapshotExtras};
 use crate::limits::SCAN_ENTRIES_MAX;
 
 /// What a snapshot holds besides resources: named, opaque, and passed over by whoever does not know the name.
@@ -141,14 +141,15 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
 pub(super) async fn write(
     view: &View,
     backend: &str,
+    extras: SnapshotExtras,
     sink: &mut (dyn io::Write + Send),
 ) -> Result<Snapshotted, StoreError> {
     let header = Header {
         revision: view.revision(),
-        declaration: String::new(),
+        declaration: extras.declaration,
         created_by: format!("revoada {}, {backend}", env!("CARGO_PKG_VERSION")),
     };
-    let written = write_snapshot(view, header, &[], sink).await?;
+    let written = write_snapshot(view, header, &extras.sections, sink).await?;
     Ok(Snapshotted {
         revision: written.revision,
         entries: written.entries,

@@ -1,0 +1,348 @@
+//! Disks that fail, hang, or are full: what was not synced by a majority is not acknowledged.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use revoada::client::{Client, ClientOptions};
+use revoada::core::error::ErrorKind;
+use revoada::store::admin::ClusterState;
+
+use crate::support::{Load, PATIENCE, TestCluster, config_map, missing, not_run, until};
+
+/// Writes that are not waited for long: they are not expected to be acknowledged.
+const SHORT: ClientOptions = ClientOptions {
+    connect_timeout: Duration::from_secs(1),
+    answer_timeout: Duration::from_secs(4),
+    long_answer_timeout: Duration::from_secs(4),
+};
+
+/// Restarts two of the three voters with a fault, and returns them and the one that stays sound.
+async fn with_faults(cluster: &mut TestCluster, fault: &str) -> ([usize; 2], usize) {
+    let faulty = [0, 1];
+    for node in faulty {
+        cluster.nodes[node].kill();
+        cluster.nodes[node].environment = vec![("REVOADA_LOG_FAULTS".to_owned(), fault.to_owned())];
+        cluster.nodes[node].start();
+    }
+    (faulty, 2)
+}
+
+async fn without_faults(cluster: &mut TestCluster, faulty: &[usize]) {
+    for &node in faulty {
+        cluster.nodes[node].kill();
+        cluster.nodes[node].environment.clear();
+        cluster.nodes[node].start();
+    }
+    cluster.settled().await;
+}
+
+/// Sends writes to every node at once, and returns which were acknowledged and as what the others ended.
+async fn attempts(cluster: &TestCluster, nodes: &[usize], prefix: &str) -> (Vec<String>, Vec<ErrorKind>) {
+    let attempts = nodes.iter().enumerate().map(|(number, node)| {
+        let client = Client::new(cluster.nodes[*node].endpoint(), SHORT).unwrap();
+        let name = format!("{prefix}-{number}");
+        async move {
+            client
+                .apply(&config_map(&name, "x"))
+                .await
+                .map(|_| name)
+                .map_err(|error| error.kind())
+        }
+    });
+    let (mut acknowledged, mut kinds) = (Vec::new(), Vec::new());
+    for outcome in futures::future::join_all(attempts).await {
+        match outcome {
+            Ok(name) => acknowledged.push(name),
+            Err(kind) => kinds.push(kind),
+        }
+    }
+    (acknowledged, kinds)
+}
+
+fn assert_honest(kinds: &[ErrorKind]) {
+    let honest = |kind: &ErrorKind| matches!(kind, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown);
+    assert!(kinds.iter().all(honest), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn with_failing_syncs_on_a_majority_nothing_is_acknowledged_and_the_nodes_say_why() {
+    let mut cluster = TestCluster::start("quorum-3m", 3).await;
+    let (faulty, sound) = with_faults(&mut cluster, "fail-sync=30").await;
+    let load = Load::start(&cluster.sockets(), 2, "before");
+    for node in faulty {
+        let said = cluster.nodes[node].excuse("the log has stopped").await;
+        assert!(said.contains("this node has failed"), "{said}");
+    }
+    let written = load.stop().await;
+    let (acknowledged, kinds) = attempts(&cluster, &[sound, sound, faulty[0], faulty[1]], "during").await;
+    assert_eq!(acknowledged, Vec::<String>::new());
+    assert_honest(&kinds);
+    without_faults(&mut cluster, &faulty).await;
+    assert!(!written.0.is_empty(), "the faults came before the first write");
+    written.assert_kept(&cluster, sound).await;
+}
+
+#[tokio::test]
+async fn with_hanging_syncs_on_a_majority_nothing_is_acknowledged() {
+    let mut cluster = TestCluster::start("quorum-3m", 3).await;
+    let (faulty, sound) = with_faults(&mut cluster, "hang-sync=30").await;
+    let load = Load::start(&cluster.sockets(), 2, "before");
+    let mut round = 0;
+    let kinds = until("both disks hang", PATIENCE * 2, async || {
+        round += 1;
+        match attempts(
+            &cluster,
+            &[sound, sound, sound, faulty[0], faulty[1]],
+            &format!("round-{round}"),
+        )
+        .await
+        {
+            (acknowledged, kinds) if acknowledged.is_empty() => Ok(kinds),
+            (acknowledged, _) => Err(format!("{acknowledged:?} were acknowledged")),
+        }
+    })
+    .await;
+    assert_honest(&kinds);
+    // It stays so: a hang is not given up on.
+    let (acknowledged, kinds) = attempts(&cluster, &[sound, sound, faulty[0], faulty[1]], "still").await;
+    assert_eq!(acknowledged, Vec::<String>::new());
+    assert_honest(&kinds);
+    assert_ne!(
+        cluster.status(sound).await.unwrap().cluster.state,
+        ClusterState::Forming
+    );
+    let written = load.stop().await;
+    without_faults(&mut cluster, &faulty).await;
+    assert!(!written.0.is_empty(), "the faults came before the first write");
+    written.assert_kept(&cluster, sound).await;
+}
+
+/// A node's folder on a file system of its own, in a mount namespace that a process of its own holds.
+struct OwnDisk {
+    folder: PathBuf,
+    holder: Child,
+}
+
+impl OwnDisk {
+    /// Puts the folder of a node that does not run on `bytes` of memory; its key goes with it.
+    fn mount(cluster: &mut TestCluster, node: usize, bytes: u64) -> Self {
+        let control = cluster.path().join(format!("{}.sock", cluster.nodes[node].name()));
+        let node = &mut cluster.nodes[node];
+        let folder = node.config.folder.clone();
+        let key = folder.with_extension("key");
+        fs::rename(folder.join("node.key"), &key).unwrap();
+        let script = "mount -t tmpfs -o size=$2 tmpfs \"$0\" && cp -p \"$1\" \"$0/node.key\" && echo ready && exec cat";
+        let mut holder = Command::new("unshare")
+            .args(["-m", "sh", "-c", script])
+            .arg(&folder)
+            .arg(&key)
+            .arg(bytes.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(holder.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        assert_eq!(said, "ready\n", "a file system cannot be mounted");
+        node.launcher = ["nsenter", "-m", "-t", &holder.id().to_string()]
+            .map(str::to_owned)
+            .to_vec();
+        node.config.control = Some(control);
+        Self { folder, holder }
+    }
+
+    fn remount(&self, options: &str) {
+        let done = Command::new("nsenter")
+            .args([
+                "-m",
+                "-t",
+                &self.holder.id().to_string(),
+                "mount",
+                "-o",
+                &format!("remount,{options}"),
+            ])
+            .arg(&self.folder)
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for OwnDisk {
+    fn drop(&mut self) {
+        // The namespace goes with its last process, and the file system with it.
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
+
+const MOUNTING: &[&str] = &["unshare", "nsenter", "mount"];
+
+#[tokio::test]
+async fn a_node_whose_disk_is_full_stops_serving_and_comes_back_with_everything_when_there_is_room() {
+    if let Some(reason) = missing(MOUNTING) {
+        return not_run("a node whose disk is full", &reason);
+    }
+    let mut cluster = TestCluster::prepare("quorum-3m", 3);
+    // Room for the segment in use, and not for the next.
+    let disk = OwnDisk::mount(&mut cluster, 2, 40 << 20);
+    cluster.start_all();
+    cluster.settled().await;
+    let client = cluster.nodes[0].client();
+    let large = "x".repeat(500_000);
+    let mut sent = 0;
+    let said = until("the disk is full", PATIENCE * 2, async || {
+        let name = format!("large-{}", sent % 4);
+        sent += 1;
+        // Whether it is acknowledged does not matter here: it fills the disk.
+        drop(client.apply(&config_map(&name, &large)).await);
+        match cluster.nodes[2].client().status().await {
+            Err(error) => Ok([vec![error.to_string()], error.causes()].concat().join(": ")),
+            Ok(_) => Err(format!("{sent} writes were sent")),
+        }
+    })
+    .await;
+    assert!(said.contains("the log has stopped"), "{said}");
+    let load = Load::start(
+        &[
+            cluster.nodes[0].config.control_socket(),
+            cluster.nodes[1].config.control_socket(),
+        ],
+        2,
+        "after",
+    );
+    load.more(50).await;
+    let written = load.stop().await;
+    cluster.nodes[2].kill();
+    disk.remount("size=400m");
+    cluster.nodes[2].start();
+    cluster.settled().await;
+    written.assert_kept(&cluster, 2).await;
+}
+
+#[tokio::test]
+async fn a_node_on_a_read_only_folder_ends_with_an_error_that_names_it() {
+    if let Some(reason) = missing(MOUNTING) {
+        return not_run("a node on a read-only folder", &reason);
+    }
+    let mut cluster = TestCluster::prepare("solo", 1);
+    let disk = OwnDisk::mount(&mut cluster, 0, 100 << 20);
+    cluster.start_all();
+    cluster.apply_patiently(0, "kept", "as it was").await;
+    cluster.nodes[0].kill();
+    disk.remount("ro");
+    let (ended, said) = cluster.nodes[0].start_again();
+    assert!(!ended.success());
+    let folder = cluster.nodes[0].config.folder.display().to_string();
+    assert!(
+        said.contains(&folder) && said.to_lowercase().contains("read-only"),
+        "{said}"
+    );
+    disk.remount("rw");
+    cluster.nodes[0].start();
+    cluster.settled().await;
+    assert_eq!(cluster.content(0, "kept", false).await.unwrap(), "as it was");
+}
+
+/// strace(1) on one node from outside, writing every sync that the node asks for into a file.
+struct Strace {
+    tracer: Child,
+    file: PathBuf,
+}
+
+impl Strace {
+    fn attach(pid: u32, file: &Path) -> Self {
+        let mut tracer = Command::new("strace")
+            .args([
+                "-f",
+                "-e",
+                "trace=pwritev2,fdatasync,fsync,sync_file_range",
+                "-p",
+                &pid.to_string(),
+                "-o",
+            ])
+            .arg(file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(tracer.stderr.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        assert!(said.contains("attached"), "{said}");
+        Self {
+            tracer,
+            file: file.to_owned(),
+        }
+    }
+
+    /// How many syncs it saw complete without an error.
+    fn syncs(&self) -> usize {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        // A call that was interrupted in the trace ends on a line of its own, which does not repeat the flags: it counts
+        // where it began.
+        let asked = |line: &&str| {
+            (line.contains("pwritev2(") && line.contains("DSYNC"))
+                || line.contains("fdatasync(")
+                || line.contains("fsync(")
+        };
+        text.lines().filter(asked).filter(|line| !line.contains("= -1")).count()
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        drop(self.tracer.kill());
+        drop(self.tracer.wait());
+    }
+}
+
+#[tokio::test]
+async fn each_acknowledged_write_is_synced_by_a_majority_as_seen_from_outside() {
+    const WRITES: usize = 60;
+    if let Some(reason) = missing(&["strace"]) {
+        return not_run("the count of syncs", &reason);
+    }
+    let cluster = TestCluster::start("quorum-3m", 3).await;
+    let leader = cluster.leader().await;
+    let traced: Vec<_> = cluster
+        .nodes
+        .iter()
+        .map(|node| Strace::attach(node.pid(), &cluster.path().join(format!("{}.strace", node.name()))))
+        .collect();
+    let client = cluster.nodes[leader].client();
+    let counts = || traced.iter().map(Strace::syncs).collect::<Vec<_>>();
+    let before = counts();
+    for number in 0..WRITES {
+        // One after the other: no write can share the sync of another.
+        client
+            .apply(&config_map(&format!("write-{number}"), "x"))
+            .await
+            .unwrap();
+    }
+    until(
+        "a majority has synced as often as writes were acknowledged",
+        PATIENCE,
+        async || {
+            let after = counts();
+            let mut syncs: Vec<_> = after
+                .iter()
+                .zip(&before)
+                .map(|(after, before)| after - before)
+                .collect();
+            syncs.sort_unstable();
+            // strace may write its file a little later than the system calls happen, and never writes too much.
+            if syncs[1] >= WRITES {
+                Ok(())
+            } else {
+                Err(format!("{WRITES} writes, syncs by node: {syncs:?}"))
+            }
+        },
+    )
+    .await;
+}

@@ -1,0 +1,178 @@
+//! Nodes that are not who they seem, or not what they were: another cluster's, copies, and voters that forgot.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use revoada::attest::Role;
+use revoada::store::admin::ClusterStatus;
+
+use crate::support::{PATIENCE, TestCluster, until};
+
+/// Waits until the log of some other node has a refusal with these words.
+async fn refused(cluster: &TestCluster, but: usize, words: &[&str]) {
+    let others: Vec<_> = cluster
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| *number != but)
+        .collect();
+    until(
+        &format!("a node refuses with the words {words:?}"),
+        PATIENCE,
+        async || {
+            let said = |line: &str| words.iter().all(|word| line.contains(word));
+            if others.iter().any(|(_, node)| node.log_text().lines().any(said)) {
+                Ok(())
+            } else {
+                Err("it is not logged".into())
+            }
+        },
+    )
+    .await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// A voter has come back with less than it had: it is refused by name, replaced, and a worker in the end.
+async fn assert_refused_and_replaced(cluster: &TestCluster, victim: usize) {
+    let name = cluster.nodes[victim].name();
+    refused(
+        cluster,
+        victim,
+        &["a node was refused", name, "a voter whose log went back"],
+    )
+    .await;
+    let voted_out = |status: &ClusterStatus| status.nodes.iter().any(|node| node.name == name && !node.voter);
+    cluster
+        .seen("the voter that forgot is replaced", PATIENCE, voted_out)
+        .await;
+    let (leader, status) = cluster.settled().await;
+    let back = status.nodes.iter().find(|node| node.name == name).unwrap();
+    assert_eq!((back.role, back.voter), (Role::Worker, false));
+    cluster.assert_chain_verifies(leader).await;
+}
+
+#[tokio::test]
+async fn an_emptied_voter_is_refused_by_name_replaced_and_comes_back_as_a_worker() {
+    let mut cluster = TestCluster::start("cluster-3m-nw", 5).await;
+    let (followers, workers) = cluster.followers_and_workers().await;
+    cluster.apply_patiently(workers[0], "kept", "by the others").await;
+    let victim = followers[0];
+    cluster.nodes[victim].kill();
+    cluster.nodes[victim].empty();
+    cluster.nodes[victim].start();
+    assert_refused_and_replaced(&cluster, victim).await;
+    let content = cluster.content(victim, "kept", false).await.unwrap();
+    assert_eq!(content, "by the others", "it has everything again");
+}
+
+#[tokio::test]
+async fn a_voter_restored_from_an_older_copy_is_refused_by_name_and_replaced() {
+    let mut cluster = TestCluster::start("cluster-3m-nw", 5).await;
+    let (followers, workers) = cluster.followers_and_workers().await;
+    let victim = followers[0];
+    let (folder, older) = (
+        cluster.nodes[victim].config.folder.join("log"),
+        cluster.path().join("older"),
+    );
+    // While it runs and nothing is written, as backups of a disk are made.
+    copy(&folder, &older);
+    for number in 0..20 {
+        cluster
+            .apply_patiently(workers[0], &format!("kept-{number}"), "by the others")
+            .await;
+    }
+    let applied = until("the voter has applied what was written", PATIENCE, async || {
+        let found = cluster.content(victim, "kept-19", true).await;
+        found.map_err(|error| error.to_string())
+    })
+    .await;
+    assert_eq!(applied, "by the others");
+    cluster.nodes[victim].kill();
+    fs::remove_dir_all(&folder).unwrap();
+    copy(&older, &folder);
+    cluster.nodes[victim].start();
+    assert_refused_and_replaced(&cluster, victim).await;
+    assert_eq!(
+        cluster.content(victim, "kept-19", false).await.unwrap(),
+        "by the others"
+    );
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_is_refused_by_name() {
+    let cluster = TestCluster::start("quorum-3m", 3).await;
+    let mut other = TestCluster::prepare("solo", 1);
+    other.nodes[0].config.seeds = cluster.nodes.iter().map(|node| node.config.listen).collect();
+    other.nodes[0].start();
+    let short = other.genesis.digest().short();
+    refused(
+        &cluster,
+        usize::MAX,
+        &["a node was refused", "node-1 is of cluster", &short],
+    )
+    .await;
+    // Each goes on in its own cluster.
+    other.settled().await;
+    other.apply_patiently(0, "own", "other").await;
+    cluster.apply_patiently(0, "own", "this").await;
+    assert_eq!(cluster.content(1, "own", false).await.unwrap(), "this");
+    assert_eq!(other.content(0, "own", false).await.unwrap(), "other");
+}
+
+#[tokio::test]
+async fn a_node_with_the_key_of_another_does_not_start() {
+    let mut cluster = TestCluster::prepare("quorum-3m", 3);
+    let key = |node: usize| cluster.nodes[node].config.folder.join("node.key");
+    fs::copy(key(0), key(1)).unwrap();
+    cluster.nodes[1].start();
+    let said = cluster.nodes[1].excuse("has no founder node-2").await;
+    assert!(said.contains("this key is node-1's"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_node_with_a_copied_key_does_no_harm() {
+    let mut cluster = TestCluster::start("quorum-3m", 3).await;
+    let leader = cluster.leader().await;
+    let original = (leader + 1) % 3;
+    // A machine that was cloned: the same name and key, and an address and a folder of its own.
+    let mut elsewhere = TestCluster::prepare("solo", 1);
+    let clone = &mut elsewhere.nodes[0];
+    let own = cluster.nodes[original].config.clone();
+    fs::copy(own.folder.join("node.key"), clone.config.folder.join("node.key")).unwrap();
+    clone.config.name.clone_from(&own.name);
+    clone.config.genesis.clone_from(&own.genesis);
+    clone.config.seeds.clone_from(&own.seeds);
+    clone.start();
+    refused(
+        &cluster,
+        original,
+        &["a node was refused", &own.name, "a voter whose log went back"],
+    )
+    .await;
+    until("the copy notices its original", PATIENCE, async || {
+        if clone.log_text().contains("has a copy of its key") {
+            Ok(())
+        } else {
+            Err("it is not logged".into())
+        }
+    })
+    .await;
+    cluster.apply_patiently(leader, "kept", "all the while").await;
+    assert_eq!(cluster.content(original, "kept", false).await.unwrap(), "all the while");
+    clone.kill();
+    cluster.nodes[original].kill();
+    cluster.nodes[original].start();
+    let (leader, _) = cluster.settled().await;
+    cluster.assert_chain_verifies(leader).await;
+}

@@ -1,0 +1,38 @@
+//! Clusters of real processes, and what is done to them.
+//!
+//! A test holds the processes by their pids and speaks to them over their control sockets, as an operator would; it
+//! never looks into them. Rejected: nodes on threads of the test, which cannot be killed, paused or cut off.
+
+mod cluster;
+mod load;
+mod tools;
+pub mod wire;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use cluster::{NodeProcess, TestCluster, config_map};
+pub use load::{Load, Written};
+pub use tools::{missing, not_run};
+
+/// The time between two looks at a condition that is waited for.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// For anything that needs elections, replacements or restarts: they take about a second, and far longer on a machine
+/// that runs other tests besides.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition. Panics with what was seen last when it does not come about within `limit`.
+pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match look().await {
+            Ok(seen) => return seen,
+            Err(seen) => assert!(
+                Instant::now() < deadline,
+                "not within {limit:?}: {what}; last seen: {seen}"
+            ),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
