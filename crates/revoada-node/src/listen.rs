@@ -161,7 +161,7 @@ impl Https {
     }
 }
 
-fn bearer(request: &Request<hyper::body::Incoming>, token: Option<Digest>) -> Result<Caller, (StatusCode, String)> {
+fn bearer<B>(request: &Request<B>, token: Option<Digest>) -> Result<Caller, (StatusCode, String)> {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -247,7 +247,10 @@ fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rus
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| failed(error.to_string()))?;
         write_secret(&key_path, made.signing_key.serialize_pem().as_bytes())
             .map_err(|error| failed(format!("{}: {error}", key_path.display())))?;
-        std::fs::write(&cert_path, made.cert.pem())
+        // Whole or not at all, because half a certificate would keep the node from every later start.
+        let part = folder.join("http.crt.part");
+        std::fs::write(&part, made.cert.pem())
+            .and_then(|()| std::fs::rename(&part, &cert_path))
             .map_err(|error| failed(format!("{}: {error}", cert_path.display())))?;
     }
     let read = |path: &PathBuf, what: String| failed(format!("{}: {what}", path.display()));
@@ -276,4 +279,82 @@ fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(authorization: Option<&str>) -> Request<()> {
+        let mut request = Request::builder();
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn only_the_clusters_token_opens_the_api() {
+        let token = Some(Digest::from_bytes(*blake3::hash(b"secret").as_bytes()));
+        let caller = bearer(&asks(Some("Bearer secret")), token).unwrap();
+        assert_eq!(caller.who, "token");
+        let refused = [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("bearer secret"),
+            Some("Basic secret"),
+            Some("Bearer secrets"),
+            Some("Bearer secre"),
+            Some("Bearer Secret"),
+        ];
+        for given in refused {
+            let (status, why) = bearer(&asks(given), token).unwrap_err();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{given:?}: {why}");
+            assert!(!why.contains("secret"), "{why}");
+        }
+        // A cluster that was formed without a token lets nobody in.
+        assert!(bearer(&asks(Some("Bearer secret")), None).is_err());
+        assert!(bearer(&asks(Some("Bearer ")), None).is_err());
+    }
+
+    #[test]
+    fn the_certificate_is_made_once_and_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 7001));
+        certificate(dir.path(), "node-1", address).unwrap();
+        let (crt, key) = (dir.path().join("http.crt"), dir.path().join("http.key"));
+        let before = (std::fs::read(&crt).unwrap(), std::fs::read(&key).unwrap());
+        assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        certificate(dir.path(), "node-1", address).unwrap();
+        assert_eq!((std::fs::read(&crt).unwrap(), std::fs::read(&key).unwrap()), before);
+        std::fs::write(&key, "no key").unwrap();
+        let error = certificate(dir.path(), "node-1", address).unwrap_err();
+        assert!(error.to_string().contains("http.key"), "{error}");
+        assert_eq!(std::fs::read(&key).unwrap(), b"no key");
+    }
+
+    #[tokio::test]
+    async fn the_control_socket_is_the_owners_alone_and_takes_the_place_of_a_dead_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = bind_control(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = bind_control(&path).unwrap_err();
+        assert!(matches!(&error, BootError::Control { source, .. } if source.kind() == io::ErrorKind::AddrInUse));
+        // The process is gone, its socket is still there.
+        drop(listener);
+        bind_control(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_at_the_control_sockets_path_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "mine").unwrap();
+        let error = bind_control(&path).unwrap_err();
+        assert!(error.to_string().contains("notes.txt"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    }
 }

@@ -127,7 +127,7 @@ pub(crate) fn text(driver: &Driver, admin: &Arc<Admin>) -> String {
     if encode(&mut out, &registry).is_err() {
         // Writing to a string fails only if a value's formatter does.
         out.clear();
-        write!(out, "# the figures could not be written\n").unwrap_or_default();
+        writeln!(out, "# the figures could not be written").unwrap_or_default();
     }
     out
 }

@@ -62,6 +62,9 @@ pub trait Faces: Send + Sync + 'static {
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router;
 }
 
+/// Fills a buffer with random bytes.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
+
 /// How a node is to run.
 pub struct NodeOptions {
     /// Its configuration.
@@ -71,7 +74,7 @@ pub struct NodeOptions {
     /// The time, in milliseconds since 1970.
     pub clock_ms: Clock,
     /// Random bytes.
-    pub entropy: Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>,
+    pub entropy: Entropy,
     /// How the log is kept, faults included.
     pub log: LogOptions,
     /// Topologies of the user's own.
@@ -753,3 +756,6 @@ fn resident_bytes() -> u64 {
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
+
+#[cfg(test)]
+mod tests;

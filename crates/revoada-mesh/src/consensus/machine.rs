@@ -102,7 +102,7 @@ fn applied(position: &Position) -> Applied {
     Applied {
         index: position.last_applied.as_ref().map_or(0, |id| id.index),
         revision: position.state.keyspace().revision(),
-        blocks: position.state.chain().len() as u64,
+        blocks: position.state.chain().len(),
     }
 }
 

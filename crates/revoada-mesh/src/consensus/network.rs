@@ -277,11 +277,9 @@ impl RaftNetworkV2<Types> for Client {
         request: AppendEntriesRequest,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RpcError> {
-        let answers = self.stream_append(futures::stream::iter([request]), option).await?;
-        match {
-            let mut answers = answers;
-            answers.next().await
-        } {
+        let mut answers = self.stream_append(futures::stream::iter([request]), option).await?;
+        let first = answers.next().await;
+        match first {
             Some(answer) => answer.map(AppendEntriesResponse::from),
             None => Err(failed(CallError::Broken)),
         }

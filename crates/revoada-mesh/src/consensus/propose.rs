@@ -167,7 +167,17 @@ impl Sender {
         }
         let deadline = Instant::now() + self.patience;
         loop {
-            let leader = self.raft.metrics().borrow_watched().current_leader;
+            let (leader, runs) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.running_state.is_ok())
+            };
+            if !runs {
+                // Whatever was tried before this was not appended, or it would not be tried again.
+                return Err(ProposeError::Unavailable(
+                    "consensus has stopped on this node".to_owned(),
+                ));
+            }
             let attempt = match leader {
                 Some(leader) if leader == self.id => {
                     // A leader that was cut off from its quorum keeps what it appended, and does not know its fate.

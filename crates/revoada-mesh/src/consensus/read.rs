@@ -85,7 +85,14 @@ impl Here {
     async fn round(&self) -> Result<(), ReadError> {
         let deadline = Instant::now() + Duration::from_millis(limits::READ_MS_MAX);
         loop {
-            let leader = self.raft.metrics().borrow_watched().current_leader;
+            let (leader, runs) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.running_state.is_ok())
+            };
+            if !runs {
+                return Err(ReadError("consensus has stopped on this node".to_owned()));
+            }
             let index = match leader {
                 Some(leader) if leader == self.id => self.confirm(deadline - Instant::now()).await,
                 Some(leader) => self.ask(leader).await,
