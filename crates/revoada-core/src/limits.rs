@@ -174,6 +174,8 @@ pub const WITNESS_RETRY_MS: u64 = 500;
 pub const WITNESSED_BLOCKS_MAX: u64 = 256;
 /// The pause between two attempts to form a cluster, in milliseconds.
 pub const FORMATION_PAUSE_MS: u64 = 50;
+/// The longest pause between two such attempts while another node refuses this one, in milliseconds.
+pub const FORMATION_REFUSED_PAUSE_MS_MAX: u64 = 2_000;
 /// How long after its own start a node takes another one that it never heard of for dead, in milliseconds.
 pub const UNHEARD_MS_MAX: u64 = 3_000;
 /// How many entries a node may lack and still count as caught up.

@@ -1,6 +1,6 @@
 //! A node's life: lock the folder, open the control socket, boot, serve, stop; and once more after a recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -290,12 +290,13 @@ impl Services {
             by_operator: config.operator,
             ..Facts::default()
         });
+        let seeds: BTreeSet<_> = config.seeds.iter().copied().filter(|seed| *seed != address).collect();
         let gossip_config = GossipConfig {
             id: me,
             generation: next_generation(folder, started_ms)?,
             address,
             cluster: genesis.digest(),
-            seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
+            seeds: seeds.clone(),
             cadence: strategy.membership.gossip_cadence,
             phi_threshold: strategy.membership.phi_threshold,
             silence_min: strategy
@@ -357,7 +358,7 @@ impl Services {
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        tasks.spawn(formation::run(me, genesis.clone(), config.seeds.clone(), peers, consensus.clone()));
+        tasks.spawn(formation::run(me, genesis.clone(), seeds, peers, consensus.clone()));
         tasks.spawn(driver.clone().run());
         tasks.spawn(witness::run(consensus.clone(), key));
         tasks.spawn(tell(facts_told, gossip.clone(), consensus.clone(), strategy.membership.gossip_cadence));
