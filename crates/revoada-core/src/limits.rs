@@ -174,6 +174,8 @@ pub const WITNESS_RETRY_MS: u64 = 500;
 pub const WITNESSED_BLOCKS_MAX: u64 = 256;
 /// The pause between two attempts to form a cluster, in milliseconds.
 pub const FORMATION_PAUSE_MS: u64 = 50;
+/// The longest pause between two such attempts while another node refuses this one, in milliseconds.
+pub const FORMATION_REFUSED_PAUSE_MS_MAX: u64 = 2_000;
 /// How long after its own start a node takes another one that it never heard of for dead, in milliseconds.
 pub const UNHEARD_MS_MAX: u64 = 3_000;
 /// How many entries a node may lack and still count as caught up.
@@ -214,3 +216,5 @@ pub const WITNESS_MS_MAX: u64 = 1_000;
 pub const HAND_OVER_MS_MAX: u64 = 300;
 /// How long the answer of a leader that was superseded is still waited for, in milliseconds.
 pub const SUPERSEDED_GRACE_MS: u64 = 100;
+/// How long a node waits for a port that a killed process has not freed yet, in milliseconds.
+pub const BIND_MS_MAX: u64 = 5_000;

@@ -264,6 +264,10 @@ impl Admin {
             {
                 ClusterState::NoQuorum
             }
+            // A leader on this side of a partition goes on talking to whoever it reaches, and leads nobody either.
+            _ if !raft.leads && raft.voters.iter().filter(|id| dead(id)).count() * 2 >= raft.voters.len() => {
+                ClusterState::NoQuorum
+            }
             _ => ClusterState::Formed,
         };
         let declaration = driver.genesis.declaration();

@@ -5,6 +5,7 @@
 //! asked so that a founder whose disk was emptied does not start over beside a cluster that lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +27,13 @@ pub(crate) async fn run(
 ) {
     let first_voters = genesis.first_voters();
     let majority = genesis.founders().len() / 2 + 1;
+    let mut refusals = Refusals::new();
+    let mut pause = Duration::from_millis(limits::FORMATION_PAUSE_MS);
     loop {
         if consensus.position().1 > 0 {
             return;
         }
-        let answers = ask(&seeds, &peers).await;
+        let (answers, refused) = ask(&seeds, &peers, &mut refusals).await;
         let formed = answers.values().any(|formed| *formed);
         let blank = answers
             .iter()
@@ -45,26 +48,49 @@ pub(crate) async fn run(
                 Err(error) => tracing::warn!(%error, "cannot write the first membership"),
             }
         }
-        tokio::time::sleep(Duration::from_millis(limits::FORMATION_PAUSE_MS)).await;
+        tokio::time::sleep(pause).await;
+        // Whoever refuses this node does not change its mind soon, and logs each attempt.
+        if refused {
+            pause = (pause * 2).min(Duration::from_millis(limits::FORMATION_REFUSED_PAUSE_MS_MAX));
+        }
     }
 }
 
-/// Which nodes answered, and whether each was ever formed.
-async fn ask(seeds: &BTreeSet<SocketAddr>, peers: &Peers) -> BTreeMap<NodeId, bool> {
+/// The refusals that were logged: each is once, and not at every attempt.
+type Refusals = BTreeMap<SocketAddr, String>;
+
+/// Which nodes answered, and whether each was ever formed; and whether any of them refused this node, or it them.
+async fn ask(seeds: &BTreeSet<SocketAddr>, peers: &Peers, refusals: &mut Refusals) -> (BTreeMap<NodeId, bool>, bool) {
     let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
     let asked = seeds.iter().map(|seed| async move {
         match peers.transport().connect(*seed, None, Protocol::Forward, limit).await {
             Ok(connection) => {
                 peers.book().learn(connection.peer, connection.hello.address);
-                Some((connection.peer, connection.hello.formed))
+                Some(Ok((connection.peer, connection.hello.formed)))
             }
             Err(error @ (ConnectError::RefusedByPeer { .. } | ConnectError::RefusedHere { .. })) => {
-                tracing::warn!(%seed, error = &error as &dyn std::error::Error, "a seed is not of this cluster");
-                None
+                Some(Err((*seed, error)))
             }
             // Not up yet.
             Err(_) => None,
         }
     });
-    futures::future::join_all(asked).await.into_iter().flatten().collect()
+    let mut answers = BTreeMap::new();
+    let mut refused = false;
+    for answer in futures::future::join_all(asked).await.into_iter().flatten() {
+        match answer {
+            Ok((peer, formed)) => {
+                answers.insert(peer, formed);
+            }
+            Err((seed, error)) => {
+                refused = true;
+                let reason = error.source().map(ToString::to_string).unwrap_or_default();
+                if refusals.get(&seed) != Some(&reason) {
+                    tracing::warn!(%seed, error = &error as &dyn Error, "a seed and this node refuse each other");
+                    refusals.insert(seed, reason);
+                }
+            }
+        }
+    }
+    (answers, refused)
 }

@@ -37,7 +37,8 @@ impl Gate for NodeGate {
             name: self.name.clone(),
             version: VERSION.to_owned(),
             address: self.address,
-            formed: last_index > 0,
+            // A founder that never replicated anything still knows that others did, and so do its peers.
+            formed: last_index > 0 || self.positions.any(),
             term,
             last_index,
         }

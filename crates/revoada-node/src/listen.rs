@@ -122,7 +122,7 @@ impl Https {
         let config = certificate(folder, name, address)?;
         let hint = "";
         let listener =
-            TcpListener::bind(address)
+            crate::node::bind(address)
                 .await
                 .map_err(|source| BootError::Listen { address, hint, source })?;
         Ok(Self {

@@ -1,8 +1,9 @@
 //! A node's life: lock the folder, open the control socket, boot, serve, stop; and once more after a recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -315,17 +316,15 @@ impl Services {
             opened_at: opened.position(),
             consensus: RwLock::new(None),
         });
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| BootError::Listen {
-                address: config.listen,
-                hint: if source.kind() == io::ErrorKind::AddrInUse {
-                    ": the port is in use by another program"
-                } else {
-                    ""
-                },
-                source,
-            })?;
+        let listener = bind(config.listen).await.map_err(|source| BootError::Listen {
+            address: config.listen,
+            hint: if source.kind() == io::ErrorKind::AddrInUse {
+                ": the port is in use by another program"
+            } else {
+                ""
+            },
+            source,
+        })?;
         let https = match &config.http {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
@@ -393,12 +392,13 @@ impl Services {
             by_operator: config.operator,
             ..Facts::default()
         });
+        let seeds: BTreeSet<_> = config.seeds.iter().copied().filter(|seed| *seed != address).collect();
         let gossip_config = GossipConfig {
             id: me,
             generation: next_generation(folder, started_ms)?,
             address,
             cluster: genesis.digest(),
-            seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
+            seeds: seeds.clone(),
             cadence: strategy.membership.gossip_cadence,
             phi_threshold: strategy.membership.phi_threshold,
             silence_min: strategy
@@ -471,13 +471,7 @@ impl Services {
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        tasks.spawn(formation::run(
-            me,
-            genesis.clone(),
-            config.seeds.clone(),
-            peers,
-            consensus.clone(),
-        ));
+        tasks.spawn(formation::run(me, genesis.clone(), seeds, peers, consensus.clone()));
         tasks.spawn(driver.clone().run());
         tasks.spawn(witness::run(consensus.clone(), key));
         tasks.spawn(tell(
@@ -557,6 +551,20 @@ async fn hand_over(consensus: &Consensus) {
     };
     if tokio::time::timeout(near, follows).await.is_err() {
         tracing::debug!("leadership was not taken over in time");
+    }
+}
+
+/// Binds, and waits a while for a port that is in use: a process that was killed frees its ports only when the kernel
+/// is done with it, which a sync under way delays.
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + Duration::from_millis(limits::BIND_MS_MAX);
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(limits::FORMATION_PAUSE_MS)).await;
+            }
+            other => return other,
+        }
     }
 }
 

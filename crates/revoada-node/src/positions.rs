@@ -73,6 +73,11 @@ impl Positions {
         }
     }
 
+    /// Whether any node's log was ever seen to hold something: then the cluster was formed.
+    pub fn any(&self) -> bool {
+        self.known.lock().positions.values().any(|position| position.index > 0)
+    }
+
     /// The remembered position of `node` if `claimed` is behind it.
     pub fn went_back(&self, node: &NodeId, claimed: Position) -> Option<Position> {
         let known = self.known.lock();

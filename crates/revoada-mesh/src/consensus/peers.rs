@@ -63,6 +63,9 @@ pub enum LinkError {
     /// Nobody has said where it listens.
     #[error("the address of {} is not known yet", .0.short())]
     NoAddress(NodeId),
+    /// Others are connecting to it, and that takes long.
+    #[error("{} does not answer those that are connecting already", .0.short())]
+    Busy(NodeId),
     /// It does not answer, or refuses, or is refused.
     #[error("no connection")]
     Connect(#[from] Box<ConnectError>),
@@ -101,7 +104,10 @@ impl Peers {
     /// The open link to `target` in `lane`, or a new one made within `limit`. Cancel-safe.
     pub async fn link(&self, target: NodeId, lane: Lane, limit: Duration) -> Result<Link, LinkError> {
         let slot = self.slots.lock().entry((target, lane)).or_default().clone();
-        let mut slot = slot.lock().await;
+        // Somebody else's connecting is waited for within this caller's own limit.
+        let mut slot = tokio::time::timeout(limit, slot.lock())
+            .await
+            .map_err(|_| LinkError::Busy(target))?;
         if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {
             return Ok(link.clone());
         }

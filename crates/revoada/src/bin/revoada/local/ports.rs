@@ -9,6 +9,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use revoada_core::error::ErrorKind;
 
@@ -45,9 +46,27 @@ pub fn choose(root: &Path, count: usize) -> Result<Vec<SocketAddr>, CliError> {
     Ok(chosen)
 }
 
-/// Makes sure that a node which does not run can listen where it did.
+/// How long a port may stay in use by a process that was killed: the kernel frees it when it is done with the process,
+/// which a sync under way delays.
+const FREED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes sure that a node which does not run can listen where it did. Blocks for as long as a killed process may need.
 pub fn check_free(node: &str, address: SocketAddr) -> Result<(), CliError> {
-    match TcpListener::bind(address) {
+    let deadline = Instant::now() + FREED_WITHIN;
+    let bound = loop {
+        match TcpListener::bind(address) {
+            // Somebody else's program is named at once.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && Instant::now() < deadline
+                    && holder(address.port()).is_none_or(|holder| holder.contains("revoada")) =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => break other,
+        }
+    };
+    match bound {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let holder = holder(address.port()).map_or_else(String::new, |holder| format!(" by {holder}"));
