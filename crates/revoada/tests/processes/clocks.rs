@@ -25,7 +25,11 @@ impl Threads {
     fn start(cluster: &mut TestCluster) -> Self {
         system::install_crypto();
         let stop = CancellationToken::new();
-        let mut started = Self { set_by_ms: Vec::new(), stop: stop.clone(), threads: Vec::new() };
+        let mut started = Self {
+            set_by_ms: Vec::new(),
+            stop: stop.clone(),
+            threads: Vec::new(),
+        };
         for node in &mut cluster.nodes {
             let set_by_ms = Arc::new(AtomicI64::new(0));
             let (clock, set) = (system::clock(), set_by_ms.clone());
@@ -34,13 +38,19 @@ impl Threads {
                 faces: Arc::new(NativeFaces),
                 clock_ms: Arc::new(move || clock().saturating_add_signed(set.load(Ordering::SeqCst))),
                 entropy: Arc::new(system::entropy),
-                log: LogOptions { segment_bytes: 4 << 20, ..LogOptions::default() },
+                log: LogOptions {
+                    segment_bytes: 4 << 20,
+                    ..LogOptions::default()
+                },
                 topologies: Vec::new(),
                 store: None,
             };
             let stop = stop.clone();
             started.threads.push(std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(async { Node::prepare(options).unwrap().run(stop, |_| {}).await })
             }));
             started.set_by_ms.push(set_by_ms);
@@ -71,8 +81,18 @@ async fn a_clock_set_back_on_the_leader_loses_nothing_and_the_chain_still_verifi
     load.more(50).await;
 
     // A transition by the leader whose clock stands an hour earlier than at the one before.
-    let follower = status.nodes.iter().find(|node| node.voter && !node.leader).unwrap().name.clone();
-    cluster.nodes[leader].client().role_wish(&follower, Wish::Quarantine, false).await.unwrap();
+    let follower = status
+        .nodes
+        .iter()
+        .find(|node| node.voter && !node.leader)
+        .unwrap()
+        .name
+        .clone();
+    cluster.nodes[leader]
+        .client()
+        .role_wish(&follower, Wish::Quarantine, false)
+        .await
+        .unwrap();
     cluster
         .seen("the quarantined voter is replaced", PATIENCE, |status| {
             status.cluster.redundancy.voters_caught_up == 3
@@ -81,13 +101,20 @@ async fn a_clock_set_back_on_the_leader_loses_nothing_and_the_chain_still_verifi
         .await;
     let client = cluster.nodes[leader].client();
     let items = client.history().await.unwrap().items;
-    assert!(items.windows(2).any(|pair| pair[1].time < pair[0].time), "no block is earlier than the one before it");
+    assert!(
+        items.windows(2).any(|pair| pair[1].time < pair[0].time),
+        "no block is earlier than the one before it"
+    );
     load.more(50).await;
     load.stop().await.assert_kept(&cluster, leader).await;
     cluster.assert_chain_verifies(leader).await;
     until("every node shows the same chain", PATIENCE, async || {
         let heads = client.chain_heads().await.map_err(|error| error.to_string())?.items;
-        if heads.windows(2).all(|pair| pair[0].head == pair[1].head) { Ok(()) } else { Err(format!("{heads:?}")) }
+        if heads.windows(2).all(|pair| pair[0].head == pair[1].head) {
+            Ok(())
+        } else {
+            Err(format!("{heads:?}"))
+        }
     })
     .await;
 }

@@ -44,7 +44,13 @@ async fn attempts(cluster: &TestCluster, nodes: &[usize], prefix: &str) -> (Vec<
     let attempts = nodes.iter().enumerate().map(|(number, node)| {
         let client = Client::new(cluster.nodes[*node].endpoint(), SHORT).unwrap();
         let name = format!("{prefix}-{number}");
-        async move { client.apply(&config_map(&name, "x")).await.map(|_| name).map_err(|error| error.kind()) }
+        async move {
+            client
+                .apply(&config_map(&name, "x"))
+                .await
+                .map(|_| name)
+                .map_err(|error| error.kind())
+        }
     });
     let (mut acknowledged, mut kinds) = (Vec::new(), Vec::new());
     for outcome in futures::future::join_all(attempts).await {
@@ -87,7 +93,13 @@ async fn with_hanging_syncs_on_a_majority_nothing_is_acknowledged() {
     let mut round = 0;
     let kinds = until("both disks hang", PATIENCE * 2, async || {
         round += 1;
-        match attempts(&cluster, &[sound, sound, sound, faulty[0], faulty[1]], &format!("round-{round}")).await {
+        match attempts(
+            &cluster,
+            &[sound, sound, sound, faulty[0], faulty[1]],
+            &format!("round-{round}"),
+        )
+        .await
+        {
             (acknowledged, kinds) if acknowledged.is_empty() => Ok(kinds),
             (acknowledged, _) => Err(format!("{acknowledged:?} were acknowledged")),
         }
@@ -98,7 +110,10 @@ async fn with_hanging_syncs_on_a_majority_nothing_is_acknowledged() {
     let (acknowledged, kinds) = attempts(&cluster, &[sound, sound, faulty[0], faulty[1]], "still").await;
     assert_eq!(acknowledged, Vec::<String>::new());
     assert_honest(&kinds);
-    assert_ne!(cluster.status(sound).await.unwrap().cluster.state, ClusterState::Forming);
+    assert_ne!(
+        cluster.status(sound).await.unwrap().cluster.state,
+        ClusterState::Forming
+    );
     let written = load.stop().await;
     without_faults(&mut cluster, &faulty).await;
     assert!(!written.0.is_empty(), "the faults came before the first write");
@@ -130,16 +145,27 @@ impl OwnDisk {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(holder.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         assert_eq!(said, "ready\n", "a file system cannot be mounted");
-        node.launcher = ["nsenter", "-m", "-t", &holder.id().to_string()].map(str::to_owned).to_vec();
+        node.launcher = ["nsenter", "-m", "-t", &holder.id().to_string()]
+            .map(str::to_owned)
+            .to_vec();
         node.config.control = Some(control);
         Self { folder, holder }
     }
 
     fn remount(&self, options: &str) {
         let done = Command::new("nsenter")
-            .args(["-m", "-t", &self.holder.id().to_string(), "mount", "-o", &format!("remount,{options}")])
+            .args([
+                "-m",
+                "-t",
+                &self.holder.id().to_string(),
+                "mount",
+                "-o",
+                &format!("remount,{options}"),
+            ])
             .arg(&self.folder)
             .status()
             .unwrap();
@@ -182,7 +208,14 @@ async fn a_node_whose_disk_is_full_stops_serving_and_comes_back_with_everything_
     })
     .await;
     assert!(said.contains("the log has stopped"), "{said}");
-    let load = Load::start(&[cluster.nodes[0].config.control_socket(), cluster.nodes[1].config.control_socket()], 2, "after");
+    let load = Load::start(
+        &[
+            cluster.nodes[0].config.control_socket(),
+            cluster.nodes[1].config.control_socket(),
+        ],
+        2,
+        "after",
+    );
     load.more(50).await;
     let written = load.stop().await;
     cluster.nodes[2].kill();
@@ -206,7 +239,10 @@ async fn a_node_on_a_read_only_folder_ends_with_an_error_that_names_it() {
     let (ended, said) = cluster.nodes[0].start_again();
     assert!(!ended.success());
     let folder = cluster.nodes[0].config.folder.display().to_string();
-    assert!(said.contains(&folder) && said.to_lowercase().contains("read-only"), "{said}");
+    assert!(
+        said.contains(&folder) && said.to_lowercase().contains("read-only"),
+        "{said}"
+    );
     disk.remount("rw");
     cluster.nodes[0].start();
     cluster.settled().await;
@@ -222,15 +258,27 @@ struct Strace {
 impl Strace {
     fn attach(pid: u32, file: &Path) -> Self {
         let mut tracer = Command::new("strace")
-            .args(["-f", "-e", "trace=pwritev2,fdatasync,fsync,sync_file_range", "-p", &pid.to_string(), "-o"])
+            .args([
+                "-f",
+                "-e",
+                "trace=pwritev2,fdatasync,fsync,sync_file_range",
+                "-p",
+                &pid.to_string(),
+                "-o",
+            ])
             .arg(file)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(tracer.stderr.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(tracer.stderr.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         assert!(said.contains("attached"), "{said}");
-        Self { tracer, file: file.to_owned() }
+        Self {
+            tracer,
+            file: file.to_owned(),
+        }
     }
 
     /// How many syncs it saw complete without an error.
@@ -239,7 +287,9 @@ impl Strace {
         // A call that was interrupted in the trace ends on a line of its own, which does not repeat the flags: it counts
         // where it began.
         let asked = |line: &&str| {
-            (line.contains("pwritev2(") && line.contains("DSYNC")) || line.contains("fdatasync(") || line.contains("fsync(")
+            (line.contains("pwritev2(") && line.contains("DSYNC"))
+                || line.contains("fdatasync(")
+                || line.contains("fsync(")
         };
         text.lines().filter(asked).filter(|line| !line.contains("= -1")).count()
     }
@@ -270,14 +320,29 @@ async fn each_acknowledged_write_is_synced_by_a_majority_as_seen_from_outside() 
     let before = counts();
     for number in 0..WRITES {
         // One after the other: no write can share the sync of another.
-        client.apply(&config_map(&format!("write-{number}"), "x")).await.unwrap();
+        client
+            .apply(&config_map(&format!("write-{number}"), "x"))
+            .await
+            .unwrap();
     }
-    until("a majority has synced as often as writes were acknowledged", PATIENCE, async || {
-        let after = counts();
-        let mut syncs: Vec<_> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
-        syncs.sort_unstable();
-        // strace may write its file a little later than the system calls happen, and never writes too much.
-        if syncs[1] >= WRITES { Ok(()) } else { Err(format!("{WRITES} writes, syncs by node: {syncs:?}")) }
-    })
+    until(
+        "a majority has synced as often as writes were acknowledged",
+        PATIENCE,
+        async || {
+            let after = counts();
+            let mut syncs: Vec<_> = after
+                .iter()
+                .zip(&before)
+                .map(|(after, before)| after - before)
+                .collect();
+            syncs.sort_unstable();
+            // strace may write its file a little later than the system calls happen, and never writes too much.
+            if syncs[1] >= WRITES {
+                Ok(())
+            } else {
+                Err(format!("{WRITES} writes, syncs by node: {syncs:?}"))
+            }
+        },
+    )
     .await;
 }

@@ -17,7 +17,10 @@ fn content(number: usize) -> String {
 async fn written_and_killed() -> TestCluster {
     let mut cluster = TestCluster::start("solo", 1).await;
     for number in 0..WRITES {
-        cluster.apply(0, &format!("resource-{number}"), &content(number)).await.unwrap();
+        cluster
+            .apply(0, &format!("resource-{number}"), &content(number))
+            .await
+            .unwrap();
     }
     cluster.nodes[0].kill();
     cluster
@@ -36,7 +39,9 @@ async fn assert_whole(cluster: &mut TestCluster) {
 
 /// The newest segment of the node's log that was written to.
 fn segment(node: &NodeProcess) -> PathBuf {
-    let files = fs::read_dir(node.config.folder.join("log")).unwrap().map(|file| file.unwrap().path());
+    let files = fs::read_dir(node.config.folder.join("log"))
+        .unwrap()
+        .map(|file| file.unwrap().path());
     let written = files.filter(|file| fs::read(file).unwrap().starts_with(b"RVLOGSEG"));
     written.max().expect("the log has a segment")
 }
@@ -56,7 +61,10 @@ async fn a_second_process_on_one_folder_is_refused_and_the_first_goes_on() {
     let (ended, said) = cluster.nodes[0].start_again();
     assert!(!ended.success());
     let owner = format!("belongs to the process {}", cluster.nodes[0].pid());
-    assert!(said.contains(&owner) && said.contains(&cluster.nodes[0].config.folder.display().to_string()), "{said}");
+    assert!(
+        said.contains(&owner) && said.contains(&cluster.nodes[0].config.folder.display().to_string()),
+        "{said}"
+    );
     cluster.apply_patiently(0, "still", "served").await;
 }
 
@@ -64,7 +72,10 @@ async fn a_second_process_on_one_folder_is_refused_and_the_first_goes_on() {
 async fn a_folder_of_another_cluster_is_refused_and_left_alone() {
     let mut cluster = written_and_killed().await;
     let other = TestCluster::prepare("solo", 1);
-    let own = std::mem::replace(&mut cluster.nodes[0].config.genesis, other.nodes[0].config.genesis.clone());
+    let own = std::mem::replace(
+        &mut cluster.nodes[0].config.genesis,
+        other.nodes[0].config.genesis.clone(),
+    );
     cluster.nodes[0].start();
     let said = cluster.nodes[0].excuse("belongs to cluster").await;
     assert!(said.contains(&cluster.genesis.digest().to_string()), "{said}");
@@ -94,7 +105,11 @@ async fn a_log_with_a_flipped_bit_is_refused_by_file_and_offset_and_left_alone()
     let file = segment(&cluster.nodes[0]);
     let bytes = fs::read(&file).unwrap();
     let (text, wanted) = (content(7), bytes.windows(content(7).len()));
-    let offset = wanted.enumerate().find(|(_, window)| *window == text.as_bytes()).expect("the log has the content").0;
+    let offset = wanted
+        .enumerate()
+        .find(|(_, window)| *window == text.as_bytes())
+        .expect("the log has the content")
+        .0;
     let before = overwrite(&file, offset as u64, &[bytes[offset] ^ 1]);
     cluster.nodes[0].start();
     let said = cluster.nodes[0].excuse("is damaged at byte").await;
@@ -138,7 +153,10 @@ async fn an_unknown_field_of_a_configuration_is_named() {
     fs::write(&node.config_file, config.to_string()).unwrap();
     let (ended, said) = node.start_again();
     assert!(!ended.success());
-    assert!(said.contains("quorum") && said.contains(&node.config_file.display().to_string()), "{said}");
+    assert!(
+        said.contains("quorum") && said.contains(&node.config_file.display().to_string()),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use revoada::attest::{Role, TransitionKind};
 use revoada::core::roles::Membership;
 
-use crate::support::{Load, TestCluster, Written, until, PATIENCE};
+use crate::support::{Load, PATIENCE, TestCluster, Written, until};
 
 /// Within what a lost voter is replaced. It takes about a second; the rest is for machines that do other things.
 const REPLACED_WITHIN: Duration = Duration::from_secs(5);
@@ -40,7 +40,13 @@ async fn every_acknowledged_write_survives_twenty_kills_of_all_nodes() {
 /// Kills a voter, sees a worker in its place, and starts the voter again.
 async fn replace(cluster: &mut TestCluster, victim: usize) {
     let name = cluster.nodes[victim].name().to_owned();
-    let from = cluster.nodes[cluster.leader().await].client().history().await.unwrap().items.len();
+    let from = cluster.nodes[cluster.leader().await]
+        .client()
+        .history()
+        .await
+        .unwrap()
+        .items
+        .len();
     let load = Load::start(&cluster.sockets(), 2, &format!("while-{name}-is-lost"));
     load.more(50).await;
     cluster.nodes[victim].kill();
@@ -57,17 +63,31 @@ async fn replace(cluster: &mut TestCluster, victim: usize) {
     cluster.nodes[victim].start();
     let (leader, status) = cluster.settled().await;
     let back = status.nodes.iter().find(|node| node.name == name).unwrap();
-    assert_eq!((back.role, back.voter), (Role::Worker, false), "who comes back does not take its place back");
+    assert_eq!(
+        (back.role, back.voter),
+        (Role::Worker, false),
+        "who comes back does not take its place back"
+    );
     load.stop().await.assert_kept(cluster, leader).await;
 
     let client = cluster.nodes[leader].client();
-    until("history tells of the replacement, with witnesses", PATIENCE, async || {
-        let items = client.history().await.unwrap().items.split_off(from);
-        let promoted = items.iter().find(|item| item.transition == TransitionKind::Promote && item.node != name);
-        let demoted = items.iter().find(|item| item.transition == TransitionKind::Demote && item.node == name);
-        let told = [promoted, demoted].iter().all(|item| item.is_some_and(|item| !item.witnesses.is_empty()));
-        if told { Ok(()) } else { Err(format!("{items:?}")) }
-    })
+    until(
+        "history tells of the replacement, with witnesses",
+        PATIENCE,
+        async || {
+            let items = client.history().await.unwrap().items.split_off(from);
+            let promoted = items
+                .iter()
+                .find(|item| item.transition == TransitionKind::Promote && item.node != name);
+            let demoted = items
+                .iter()
+                .find(|item| item.transition == TransitionKind::Demote && item.node == name);
+            let told = [promoted, demoted]
+                .iter()
+                .all(|item| item.is_some_and(|item| !item.witnesses.is_empty()));
+            if told { Ok(()) } else { Err(format!("{items:?}")) }
+        },
+    )
     .await;
     cluster.assert_chain_verifies(leader).await;
 }

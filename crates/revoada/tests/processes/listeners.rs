@@ -30,7 +30,11 @@ async fn send_and_be_hung_up(mut stream: impl AsyncRead + AsyncWrite + Unpin, by
     drop(stream.write_all(bytes).await);
     let mut said = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await;
-    assert!(ended.is_ok(), "the node keeps a connection of garbage open; it said {:?}", String::from_utf8_lossy(&said));
+    assert!(
+        ended.is_ok(),
+        "the node keeps a connection of garbage open; it said {:?}",
+        String::from_utf8_lossy(&said)
+    );
     said
 }
 
@@ -38,7 +42,11 @@ async fn garbage_for_nodes(address: SocketAddr) {
     let stranger = NodeKey::from_seed([9; 32]);
     for round in 0..5 {
         send_and_be_hung_up(TcpStream::connect(address).await.unwrap(), &noise(1 << (round * 4))).await;
-        send_and_be_hung_up(TcpStream::connect(address).await.unwrap(), b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        send_and_be_hung_up(
+            TcpStream::connect(address).await.unwrap(),
+            b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        )
+        .await;
         // The handshake succeeds for any key; what is said after it does not.
         for protocol in [&b"revoada-raft/1"[..], b"revoada-forward/1", b"revoada-gossip/1"] {
             let too_long = [&FRAME_TOO_LONG[..], &noise(100)].concat();
@@ -78,7 +86,10 @@ async fn garbage_for_the_control_socket(socket: &Path) {
 async fn garbage_for_programs(address: SocketAddr) {
     for round in 0..5 {
         send_and_be_hung_up(TcpStream::connect(address).await.unwrap(), &noise(1 << (round * 4))).await;
-        let said = send_and_be_hung_up(TcpStream::connect(address).await.unwrap(), b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n");
+        let said = send_and_be_hung_up(
+            TcpStream::connect(address).await.unwrap(),
+            b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n",
+        );
         let said = String::from_utf8_lossy(&said.await).into_owned();
         assert!(!said.contains("HTTP/1.1 200"), "plain HTTP was answered: {said}");
     }
@@ -89,14 +100,20 @@ async fn listeners_under_garbage_go_on_serving_the_others() {
     let cluster = TestCluster::start("quorum-3m", 3).await;
     let leader = cluster.leader().await;
     let node = &cluster.nodes[leader];
-    let (mesh, socket, https) = (node.config.listen, node.config.control_socket(), node.config.http.as_ref().unwrap().listen);
+    let (mesh, socket, https) = (
+        node.config.listen,
+        node.config.control_socket(),
+        node.config.http.as_ref().unwrap().listen,
+    );
     let load = Load::start(&[socket.clone()], 4, "meanwhile");
     load.more(20).await;
 
     let mut slow_tcp = Vec::new();
     let mut slow_unix = Vec::new();
     for number in 0..SLOW_CALLERS {
-        let mut tcp = TcpStream::connect(if number % 2 == 0 { mesh } else { https }).await.unwrap();
+        let mut tcp = TcpStream::connect(if number % 2 == 0 { mesh } else { https })
+            .await
+            .unwrap();
         // The beginning of a TLS handshake that never goes on.
         tcp.write_all(&[0x16, 0x03, 0x01, 0x02]).await.unwrap();
         slow_tcp.push(tcp);
@@ -105,7 +122,11 @@ async fn listeners_under_garbage_go_on_serving_the_others() {
         slow_unix.push(unix);
     }
     let garbage = async {
-        tokio::join!(garbage_for_nodes(mesh), garbage_for_the_control_socket(&socket), garbage_for_programs(https));
+        tokio::join!(
+            garbage_for_nodes(mesh),
+            garbage_for_the_control_socket(&socket),
+            garbage_for_programs(https)
+        );
     };
     let writes = load.more(200);
     tokio::join!(garbage, writes);
@@ -128,20 +149,35 @@ async fn the_https_port_lets_in_the_clusters_token_and_nobody_else() {
     let url = format!("https://{}", node.config.http.as_ref().unwrap().listen);
     let certificate = node.config.folder.join("http.crt");
     let client = |token: &str| {
-        let options = ClientOptions { answer_timeout: Duration::from_secs(10), ..ClientOptions::default() };
+        let options = ClientOptions {
+            answer_timeout: Duration::from_secs(10),
+            ..ClientOptions::default()
+        };
         Client::new(Endpoint::https(&url, token, &certificate).unwrap(), options).unwrap()
     };
     client(&cluster.token).status().await.unwrap();
     for wrong in ["", "wrong", &cluster.token[1..], &format!("{}x", cluster.token)] {
         let refused = client(wrong).status().await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "with the token {wrong:?}: {refused}");
+        assert_eq!(
+            refused.kind(),
+            ErrorKind::Unauthenticated,
+            "with the token {wrong:?}: {refused}"
+        );
         let refused = client(wrong).shutdown().await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "with the token {wrong:?}: {refused}");
+        assert_eq!(
+            refused.kind(),
+            ErrorKind::Unauthenticated,
+            "with the token {wrong:?}: {refused}"
+        );
     }
     // Who is not vouched for by the certificate is not even asked.
     let stranger = cluster.path().join("stranger.crt");
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(&stranger, made.cert.pem()).unwrap();
-    let other = Client::new(Endpoint::https(&url, &cluster.token, &stranger).unwrap(), ClientOptions::default()).unwrap();
+    let other = Client::new(
+        Endpoint::https(&url, &cluster.token, &stranger).unwrap(),
+        ClientOptions::default(),
+    )
+    .unwrap();
     assert_eq!(other.status().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -18,7 +18,10 @@ struct Hosts {
 
 impl Hosts {
     fn new(count: usize) -> Self {
-        let hosts = Self { prefix: format!("rv{}", std::process::id()), count };
+        let hosts = Self {
+            prefix: format!("rv{}", std::process::id()),
+            count,
+        };
         let switch = hosts.switch();
         ip(&["netns", "add", &switch]);
         ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
@@ -27,8 +30,18 @@ impl Hosts {
             let (name, port) = (hosts.name(host), format!("p{host}"));
             ip(&["netns", "add", &name]);
             ip(&["-n", &name, "link", "set", "lo", "up"]);
-            ip(&["-n", &name, "link", "add", "e0", "type", "veth", "peer", "name", &port, "netns", &switch]);
-            ip(&["-n", &name, "addr", "add", &format!("{}/24", Self::address(host)), "dev", "e0"]);
+            ip(&[
+                "-n", &name, "link", "add", "e0", "type", "veth", "peer", "name", &port, "netns", &switch,
+            ]);
+            ip(&[
+                "-n",
+                &name,
+                "addr",
+                "add",
+                &format!("{}/24", Self::address(host)),
+                "dev",
+                "e0",
+            ]);
             ip(&["-n", &name, "link", "set", "e0", "up"]);
             ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
         }
@@ -81,7 +94,11 @@ impl Drop for Hosts {
 
 fn ip(arguments: &[&str]) {
     let done = Command::new("ip").args(arguments).output().unwrap();
-    assert!(done.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "ip {arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 #[tokio::test]
@@ -104,39 +121,78 @@ async fn a_partition_leaves_one_side_that_decides_and_heals_to_one_chain() {
     let worker = cluster.index_of(&status.nodes.iter().find(|node| !node.voter).unwrap().name);
     let minority = [leader, worker];
     let majority: Vec<usize> = (0..5).filter(|node| !minority.contains(node)).collect();
-    let sockets: Vec<_> = majority.iter().map(|node| cluster.nodes[*node].config.control_socket()).collect();
+    let sockets: Vec<_> = majority
+        .iter()
+        .map(|node| cluster.nodes[*node].config.control_socket())
+        .collect();
     hosts.cut(&minority);
     let load = Load::start(&sockets, 2, "majority");
     load.more(50).await;
-    cluster.apply_patiently(majority[0], "fact", "decided by the majority").await;
+    cluster
+        .apply_patiently(majority[0], "fact", "decided by the majority")
+        .await;
 
     for node in minority {
         until("the minority says that it has no quorum", PATIENCE, async || {
             let summary = cluster.status(node).await.map_err(|error| error.to_string())?.cluster;
-            if summary.state == ClusterState::NoQuorum { Ok(()) } else { Err(format!("{summary:?}")) }
+            if summary.state == ClusterState::NoQuorum {
+                Ok(())
+            } else {
+                Err(format!("{summary:?}"))
+            }
         })
         .await;
         let refused = cluster.content(node, "fact", false).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Unavailable, "a linearizable read without a quorum: {refused}");
+        assert_eq!(
+            refused.kind(),
+            ErrorKind::Unavailable,
+            "a linearizable read without a quorum: {refused}"
+        );
         assert_eq!(cluster.content(node, "fact", true).await.unwrap(), "before");
         let refused = cluster.apply(node, "minority", "x").await.unwrap_err().kind();
-        assert!(matches!(refused, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{refused:?}");
+        assert!(
+            matches!(refused, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+            "{refused:?}"
+        );
     }
-    until("the majority has replaced the voter that it cannot see", Duration::from_secs(10), async || {
-        let status = cluster.status(majority[0]).await.map_err(|error| error.to_string())?;
-        let voters: Vec<_> = status.nodes.iter().filter(|node| node.voter).map(|node| cluster.index_of(&node.name)).collect();
-        if voters == majority { Ok(()) } else { Err(format!("{voters:?} vote")) }
-    })
+    until(
+        "the majority has replaced the voter that it cannot see",
+        Duration::from_secs(10),
+        async || {
+            let status = cluster.status(majority[0]).await.map_err(|error| error.to_string())?;
+            let voters: Vec<_> = status
+                .nodes
+                .iter()
+                .filter(|node| node.voter)
+                .map(|node| cluster.index_of(&node.name))
+                .collect();
+            if voters == majority {
+                Ok(())
+            } else {
+                Err(format!("{voters:?} vote"))
+            }
+        },
+    )
     .await;
 
     hosts.heal();
     let (now, status) = cluster.settled().await;
-    assert!(majority.contains(&now), "who was cut off does not come back as the leader");
-    let back = status.nodes.iter().find(|node| node.name == cluster.nodes[leader].name()).unwrap();
+    assert!(
+        majority.contains(&now),
+        "who was cut off does not come back as the leader"
+    );
+    let back = status
+        .nodes
+        .iter()
+        .find(|node| node.name == cluster.nodes[leader].name())
+        .unwrap();
     assert_eq!((back.role, back.voter), (Role::Worker, false));
     for node in 0..5 {
         let content = until("a linearizable read after the partition", PATIENCE, async || {
-            cluster.content(node, "fact", false).await.map_err(|error| error.to_string())
+            cluster
+                .content(node, "fact", false)
+                .await
+                .map_err(|error| error.to_string())
         });
         assert_eq!(content.await, "decided by the majority");
     }

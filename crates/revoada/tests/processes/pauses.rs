@@ -17,7 +17,10 @@ async fn pause_and_resume(cluster: &mut TestCluster, victim: usize, fact: &str) 
         let content = format!("new-{round}");
         cluster.apply_patiently(writer, fact, &content).await;
         let read = until("a linearizable read", PATIENCE, async || {
-            cluster.content(reader, fact, false).await.map_err(|error| error.to_string())
+            cluster
+                .content(reader, fact, false)
+                .await
+                .map_err(|error| error.to_string())
         });
         assert_eq!(read.await, content);
     }
@@ -27,7 +30,10 @@ async fn pause_and_resume(cluster: &mut TestCluster, victim: usize, fact: &str) 
     until("the resumed node reads again", PATIENCE, async || {
         match cluster.content(victim, fact, false).await {
             Ok(content) => {
-                assert_eq!(content, "new-9", "a node that stood still answered a linearizable read with the past");
+                assert_eq!(
+                    content, "new-9",
+                    "a node that stood still answered a linearizable read with the past"
+                );
                 Ok(())
             }
             Err(error) => {
@@ -50,7 +56,11 @@ async fn assert_one_leader(cluster: &TestCluster) {
             let summary = cluster.status(node).await.map_err(|error| error.to_string())?.cluster;
             named.push((summary.term, summary.leader));
         }
-        if named[0].1.is_some() && named.iter().all(|name| *name == named[0]) { Ok(()) } else { Err(format!("{named:?}")) }
+        if named[0].1.is_some() && named.iter().all(|name| *name == named[0]) {
+            Ok(())
+        } else {
+            Err(format!("{named:?}"))
+        }
     })
     .await;
 }

@@ -16,7 +16,11 @@ async fn without_its_majority_a_cluster_writes_again_only_after_an_operator_has_
     for number in 0..20 {
         cluster.apply_patiently(left, &format!("before-{number}"), "kept").await;
     }
-    let refused = cluster.nodes[left].client().recover("there is a quorum").await.unwrap_err();
+    let refused = cluster.nodes[left]
+        .client()
+        .recover("there is a quorum")
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
 
     for node in lost {
@@ -24,14 +28,29 @@ async fn without_its_majority_a_cluster_writes_again_only_after_an_operator_has_
         fs::remove_dir_all(&cluster.nodes[node].config.folder).unwrap();
     }
     let client = cluster.nodes[left].client();
-    until("the node that is left says that it has no quorum", PATIENCE, async || {
-        let cluster = client.status().await.map_err(|error| error.to_string())?.cluster;
-        if cluster.state == ClusterState::NoQuorum { Ok(()) } else { Err(format!("{cluster:?}")) }
-    })
+    until(
+        "the node that is left says that it has no quorum",
+        PATIENCE,
+        async || {
+            let cluster = client.status().await.map_err(|error| error.to_string())?.cluster;
+            if cluster.state == ClusterState::NoQuorum {
+                Ok(())
+            } else {
+                Err(format!("{cluster:?}"))
+            }
+        },
+    )
     .await;
     let refused = cluster.apply(left, "without", "a quorum").await.unwrap_err().kind();
-    assert!(matches!(refused, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{refused:?}");
-    assert_eq!(cluster.content(left, "before-19", true).await.unwrap(), "kept", "stale reads are served");
+    assert!(
+        matches!(refused, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+        "{refused:?}"
+    );
+    assert_eq!(
+        cluster.content(left, "before-19", true).await.unwrap(),
+        "kept",
+        "stale reads are served"
+    );
 
     client.recover("both other machines burnt down").await.unwrap();
     let recovered = until("the node that is left votes alone", PATIENCE, async || {
@@ -44,13 +63,21 @@ async fn without_its_majority_a_cluster_writes_again_only_after_an_operator_has_
     cluster.apply_patiently(left, "after", "written again").await;
     let (_, found) = cluster.contents(left).await;
     assert!((0..20).all(|number| found[&format!("before-{number}")] == "kept"));
-    until("history tells of both lost nodes, with the operator's reason", PATIENCE, async || {
-        let items = client.history().await.unwrap().items;
-        let told = items.iter().filter(|item| {
-            item.transition == TransitionKind::Demote && item.reason.contains("both other machines burnt down")
-        });
-        if told.count() == 2 { Ok(()) } else { Err(format!("{items:?}")) }
-    })
+    until(
+        "history tells of both lost nodes, with the operator's reason",
+        PATIENCE,
+        async || {
+            let items = client.history().await.unwrap().items;
+            let told = items.iter().filter(|item| {
+                item.transition == TransitionKind::Demote && item.reason.contains("both other machines burnt down")
+            });
+            if told.count() == 2 {
+                Ok(())
+            } else {
+                Err(format!("{items:?}"))
+            }
+        },
+    )
     .await;
     cluster.assert_chain_verifies(left).await;
 

@@ -11,24 +11,51 @@ use crate::support::{PATIENCE, TestCluster, until};
 
 /// Waits until the log of some other node has a refusal with these words.
 async fn refused(cluster: &TestCluster, but: usize, words: &[&str]) {
-    let others: Vec<_> = cluster.nodes.iter().enumerate().filter(|(number, _)| *number != but).collect();
-    until(&format!("a node refuses with the words {words:?}"), PATIENCE, async || {
-        let said = |line: &str| words.iter().all(|word| line.contains(word));
-        if others.iter().any(|(_, node)| node.log_text().lines().any(said)) { Ok(()) } else { Err("it is not logged".into()) }
-    })
+    let others: Vec<_> = cluster
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| *number != but)
+        .collect();
+    until(
+        &format!("a node refuses with the words {words:?}"),
+        PATIENCE,
+        async || {
+            let said = |line: &str| words.iter().all(|word| line.contains(word));
+            if others.iter().any(|(_, node)| node.log_text().lines().any(said)) {
+                Ok(())
+            } else {
+                Err("it is not logged".into())
+            }
+        },
+    )
     .await;
 }
 
 fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// A voter has come back with less than it had: it is refused by name, replaced, and a worker in the end.
 async fn assert_refused_and_replaced(cluster: &TestCluster, victim: usize) {
     let name = cluster.nodes[victim].name();
-    refused(cluster, victim, &["a node was refused", name, "a voter whose log went back"]).await;
+    refused(
+        cluster,
+        victim,
+        &["a node was refused", name, "a voter whose log went back"],
+    )
+    .await;
     let voted_out = |status: &ClusterStatus| status.nodes.iter().any(|node| node.name == name && !node.voter);
-    cluster.seen("the voter that forgot is replaced", PATIENCE, voted_out).await;
+    cluster
+        .seen("the voter that forgot is replaced", PATIENCE, voted_out)
+        .await;
     let (leader, status) = cluster.settled().await;
     let back = status.nodes.iter().find(|node| node.name == name).unwrap();
     assert_eq!((back.role, back.voter), (Role::Worker, false));
@@ -54,11 +81,16 @@ async fn a_voter_restored_from_an_older_copy_is_refused_by_name_and_replaced() {
     let mut cluster = TestCluster::start("cluster-3m-nw", 5).await;
     let (followers, workers) = cluster.followers_and_workers().await;
     let victim = followers[0];
-    let (folder, older) = (cluster.nodes[victim].config.folder.join("log"), cluster.path().join("older"));
+    let (folder, older) = (
+        cluster.nodes[victim].config.folder.join("log"),
+        cluster.path().join("older"),
+    );
     // While it runs and nothing is written, as backups of a disk are made.
     copy(&folder, &older);
     for number in 0..20 {
-        cluster.apply_patiently(workers[0], &format!("kept-{number}"), "by the others").await;
+        cluster
+            .apply_patiently(workers[0], &format!("kept-{number}"), "by the others")
+            .await;
     }
     let applied = until("the voter has applied what was written", PATIENCE, async || {
         let found = cluster.content(victim, "kept-19", true).await;
@@ -71,7 +103,10 @@ async fn a_voter_restored_from_an_older_copy_is_refused_by_name_and_replaced() {
     copy(&older, &folder);
     cluster.nodes[victim].start();
     assert_refused_and_replaced(&cluster, victim).await;
-    assert_eq!(cluster.content(victim, "kept-19", false).await.unwrap(), "by the others");
+    assert_eq!(
+        cluster.content(victim, "kept-19", false).await.unwrap(),
+        "by the others"
+    );
 }
 
 #[tokio::test]
@@ -81,7 +116,12 @@ async fn a_node_of_another_cluster_is_refused_by_name() {
     other.nodes[0].config.seeds = cluster.nodes.iter().map(|node| node.config.listen).collect();
     other.nodes[0].start();
     let short = other.genesis.digest().short();
-    refused(&cluster, usize::MAX, &["a node was refused", "node-1 is of cluster", &short]).await;
+    refused(
+        &cluster,
+        usize::MAX,
+        &["a node was refused", "node-1 is of cluster", &short],
+    )
+    .await;
     // Each goes on in its own cluster.
     other.settled().await;
     other.apply_patiently(0, "own", "other").await;
@@ -114,9 +154,18 @@ async fn a_second_node_with_a_copied_key_does_no_harm() {
     clone.config.genesis.clone_from(&own.genesis);
     clone.config.seeds.clone_from(&own.seeds);
     clone.start();
-    refused(&cluster, original, &["a node was refused", &own.name, "a voter whose log went back"]).await;
+    refused(
+        &cluster,
+        original,
+        &["a node was refused", &own.name, "a voter whose log went back"],
+    )
+    .await;
     until("the copy notices its original", PATIENCE, async || {
-        if clone.log_text().contains("has a copy of its key") { Ok(()) } else { Err("it is not logged".into()) }
+        if clone.log_text().contains("has a copy of its key") {
+            Ok(())
+        } else {
+            Err("it is not logged".into())
+        }
     })
     .await;
     cluster.apply_patiently(leader, "kept", "all the while").await;

@@ -82,7 +82,11 @@ impl NodeProcess {
         fs::write(&self.config_file, serde_json::to_vec_pretty(&self.config).unwrap()).unwrap();
         let mut command = self.command();
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        let spawned = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        let spawned = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn();
         self.process = Some(spawned.unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}")));
         self.paused = false;
     }
@@ -94,18 +98,26 @@ impl NodeProcess {
     }
 
     fn command(&self) -> Command {
-        let program = super::cluster::program();
+        let program = program();
         let mut words = self.launcher.iter().cloned().chain([program]);
         let mut command = Command::new(words.next().expect("the program itself is a word"));
         command.args(words).arg("node").arg("--config").arg(&self.config_file);
         // What is refused is logged as a warning, and tests read that.
-        command.env("RUST_LOG", "warn,openraft=error,revoada=info,revoada_node=info,revoada_mesh=info").env("NO_COLOR", "1");
+        command
+            .env(
+                "RUST_LOG",
+                "warn,openraft=error,revoada=info,revoada_node=info,revoada_mesh=info",
+            )
+            .env("NO_COLOR", "1");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("pids are positive");
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("pids are positive");
         kill_process(pid, signal).unwrap();
     }
 
@@ -151,15 +163,17 @@ impl NodeProcess {
     /// Waits until its control socket says why it does not serve: the message and its causes, on one line.
     pub async fn excuse(&self, containing: &str) -> String {
         let client = self.client();
-        until(&format!("{} says {containing:?}", self.name()), PATIENCE, async || {
-            match client.status().await {
+        until(
+            &format!("{} says {containing:?}", self.name()),
+            PATIENCE,
+            async || match client.status().await {
                 Ok(status) => Err(format!("it serves: {status:?}")),
                 Err(error) => {
                     let said = [vec![error.to_string()], error.causes()].concat().join(": ");
                     if said.contains(containing) { Ok(said) } else { Err(said) }
                 }
-            }
-        })
+            },
+        )
         .await
     }
 }
@@ -235,7 +249,12 @@ impl TestCluster {
         let token_digest = Digest::from_bytes(*blake3::hash(token.as_bytes()).as_bytes());
         let genesis = Genesis::prove(declaration, founders, Some(token_digest)).unwrap();
         fs::write(&genesis_file, genesis.render()).unwrap();
-        Self { nodes, genesis, token, folder }
+        Self {
+            nodes,
+            genesis,
+            token,
+            folder,
+        }
     }
 
     /// Starts all nodes of a new cluster and waits until it has its declared shape.
@@ -272,7 +291,10 @@ impl TestCluster {
     }
 
     pub fn index_of(&self, name: &str) -> usize {
-        self.nodes.iter().position(|node| node.name() == name).expect("a status names nodes of the genesis")
+        self.nodes
+            .iter()
+            .position(|node| node.name() == name)
+            .expect("a status names nodes of the genesis")
     }
 
     /// The running node that says of itself that it leads, and what it sees.
@@ -295,7 +317,9 @@ impl TestCluster {
 
     /// Waits for a leader.
     pub async fn leader(&self) -> usize {
-        until("a running node leads", PATIENCE, async || self.look_from_leader().await).await.0
+        until("a running node leads", PATIENCE, async || self.look_from_leader().await)
+            .await
+            .0
     }
 
     /// Waits until the leader sees `shape`, and returns what it sees.
@@ -307,21 +331,43 @@ impl TestCluster {
     ) -> (usize, ClusterStatus) {
         until(what, limit, async || {
             let (leader, status) = self.look_from_leader().await?;
-            if shape(&status) { Ok((leader, status)) } else { Err(shown(&status)) }
+            if shape(&status) {
+                Ok((leader, status))
+            } else {
+                Err(shown(&status))
+            }
         })
         .await
     }
 
-    /// Waits until the declared number of voters is caught up, and every running node has a settled role.
+    /// Waits until every running node serves, the declared number of voters is caught up, and all roles are settled.
     pub async fn settled(&self) -> (usize, ClusterStatus) {
-        let running: BTreeSet<String> =
-            self.nodes.iter().filter(|node| node.is_running()).map(|node| node.name().to_owned()).collect();
+        let running: BTreeSet<String> = self
+            .nodes
+            .iter()
+            .filter(|node| node.is_running())
+            .map(|node| node.name().to_owned())
+            .collect();
+        for node in self.nodes.iter().filter(|node| node.is_running()) {
+            // A node that was restarted at once has not been missed by the others, and may not serve yet.
+            until(&format!("{} serves", node.name()), PATIENCE, async || {
+                node.client()
+                    .status()
+                    .await
+                    .map_err(|error| format!("{error}: {:?}", error.causes()))
+            })
+            .await;
+        }
         self.seen("the cluster has its declared shape", PATIENCE, |status| {
             let redundancy = &status.cluster.redundancy;
             let voters = redundancy.voters_declared;
             redundancy.voters == voters
                 && redundancy.voters_caught_up == voters
-                && status.nodes.iter().filter(|node| running.contains(&node.name)).all(is_settled)
+                && status
+                    .nodes
+                    .iter()
+                    .filter(|node| running.contains(&node.name))
+                    .all(is_settled)
         })
         .await
     }
@@ -330,7 +376,10 @@ impl TestCluster {
     pub async fn followers_and_workers(&self) -> (Vec<usize>, Vec<usize>) {
         let (_, status) = self.settled().await;
         let numbers = |voter| {
-            let of_kind = status.nodes.iter().filter(move |node| node.voter == voter && !node.leader);
+            let of_kind = status
+                .nodes
+                .iter()
+                .filter(move |node| node.voter == voter && !node.leader);
             of_kind.map(|node| self.index_of(&node.name)).collect()
         };
         (numbers(true), numbers(false))
@@ -342,19 +391,31 @@ impl TestCluster {
 
     /// Applies through a node, and makes another attempt while it says that nothing can have happened.
     pub async fn apply_patiently(&self, node: usize, name: &str, content: &str) -> u64 {
-        until(&format!("{name} is applied by {}", self.nodes[node].name()), PATIENCE, async || {
-            match self.apply(node, name, content).await {
+        until(
+            &format!("{name} is applied by {}", self.nodes[node].name()),
+            PATIENCE,
+            async || match self.apply(node, name, content).await {
                 Ok(applied) => Ok(applied.results[0].revision),
                 Err(error) => Err(format!("{error}: {:?}", error.causes())),
-            }
-        })
+            },
+        )
         .await
     }
 
     /// The content of a resource, by a linearizable read, or a stale one.
     pub async fn content(&self, node: usize, name: &str, stale: bool) -> Result<String, ClientError> {
-        let target = Target { group: Some(String::new()), kind: "ConfigMap".into(), name: name.into(), ..Target::default() };
-        let asked = GetResource { target, stale, format: Some(ResourceFormat::Json), ..GetResource::default() };
+        let target = Target {
+            group: Some(String::new()),
+            kind: "ConfigMap".into(),
+            name: name.into(),
+            ..Target::default()
+        };
+        let asked = GetResource {
+            target,
+            stale,
+            format: Some(ResourceFormat::Json),
+            ..GetResource::default()
+        };
         let got = self.nodes[node].client().get(&asked).await?;
         let document: serde_json::Value = serde_json::from_slice(&got.document).unwrap();
         Ok(document["data"]["content"].as_str().unwrap().to_owned())
@@ -362,10 +423,16 @@ impl TestCluster {
 
     /// Every resource that the tests wrote: its name and content, and the revision of the read.
     pub async fn contents(&self, node: usize) -> (u64, std::collections::BTreeMap<String, String>) {
-        let asked = ListResources { kind: "ConfigMap".into(), ..ListResources::default() };
+        let asked = ListResources {
+            kind: "ConfigMap".into(),
+            ..ListResources::default()
+        };
         let client = self.nodes[node].client();
         let listed = until("a linearizable list", PATIENCE, async || {
-            client.list_all(&asked).await.map_err(|error| format!("{error}: {:?}", error.causes()))
+            client
+                .list_all(&asked)
+                .await
+                .map_err(|error| format!("{error}: {:?}", error.causes()))
         })
         .await;
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -384,14 +451,27 @@ impl TestCluster {
         let mut heads = Vec::new();
         for other in self.nodes.iter().filter(|node| node.is_running()) {
             let said = other.client().chain_heads().await.unwrap();
-            heads.extend(said.items.into_iter().filter(|head| head.node == other.name()).filter_map(|head| head.head));
+            heads.extend(
+                said.items
+                    .into_iter()
+                    .filter(|head| head.node == other.name())
+                    .filter_map(|head| head.head),
+            );
         }
         let client = self.nodes[node].client();
-        until("the exported chain verifies, with the heads of all nodes", PATIENCE, async || {
-            let export = client.chain_export().await.map_err(|error| error.to_string())?;
-            let report = revoada::attest::verify(&export, &trust, &heads);
-            if report.valid && report.blocks > 0 { Ok(()) } else { Err(format!("{report:?}")) }
-        })
+        until(
+            "the exported chain verifies, with the heads of all nodes",
+            PATIENCE,
+            async || {
+                let export = client.chain_export().await.map_err(|error| error.to_string())?;
+                let report = revoada::attest::verify(&export, &trust, &heads);
+                if report.valid && report.blocks > 0 {
+                    Ok(())
+                } else {
+                    Err(format!("{report:?}"))
+                }
+            },
+        )
         .await;
     }
 }
@@ -412,8 +492,15 @@ impl Drop for TestCluster {
 /// A document with one content.
 pub fn config_map(name: &str, content: &str) -> ApplyDocuments {
     let document = format!("kind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{content: \"{content}\"}}\n");
-    let document = Document { format: Some(ResourceFormat::Yaml), document: document.into(), default_namespace: None };
-    ApplyDocuments { documents: vec![document], ..ApplyDocuments::default() }
+    let document = Document {
+        format: Some(ResourceFormat::Yaml),
+        document: document.into(),
+        default_namespace: None,
+    };
+    ApplyDocuments {
+        documents: vec![document],
+        ..ApplyDocuments::default()
+    }
 }
 
 /// The program under test: the one that was built with the tests, or the one that `REVOADA_BIN` names.
@@ -438,7 +525,10 @@ fn is_settled(node: &NodeStatus) -> bool {
 fn shown(status: &ClusterStatus) -> String {
     let nodes = status.nodes.iter().map(|node| {
         let votes = if node.voter { " votes" } else { "" };
-        format!("{} {} {:?} {:?}{votes} lag {}", node.name, node.role, node.state, node.membership, node.lag)
+        format!(
+            "{} {} {:?} {:?}{votes} lag {}",
+            node.name, node.role, node.state, node.membership, node.lag
+        )
     });
     format!("{:?} {:?}", status.cluster, nodes.collect::<Vec<_>>())
 }
@@ -457,8 +547,11 @@ fn free_addresses(hosts: &[IpAddr]) -> Vec<(SocketAddr, SocketAddr)> {
     let bind = |host: &IpAddr| TcpListener::bind((*host, 0)).ok();
     let held: Vec<_> = hosts.iter().map(|host| (bind(host), bind(host))).collect();
     let address = |host: &IpAddr, held: &Option<TcpListener>, other| {
-        held.as_ref().map_or_else(|| SocketAddr::new(*host, other), |held| held.local_addr().unwrap())
+        held.as_ref()
+            .map_or_else(|| SocketAddr::new(*host, other), |held| held.local_addr().unwrap())
     };
     let pairs = hosts.iter().zip(&held);
-    pairs.map(|(host, (mesh, http))| (address(host, mesh, 7100), address(host, http, 7200))).collect()
+    pairs
+        .map(|(host, (mesh, http))| (address(host, mesh, 7100), address(host, http, 7200)))
+        .collect()
 }

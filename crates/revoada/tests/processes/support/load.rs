@@ -35,21 +35,33 @@ impl Load {
         let writers = (0..writers)
             .map(|writer| {
                 let prefix = format!("{prefix}-{writer}");
-                tokio::spawn(write(sockets.to_vec(), writer, prefix, stop.clone(), acknowledged.clone()))
+                tokio::spawn(write(
+                    sockets.to_vec(),
+                    writer,
+                    prefix,
+                    stop.clone(),
+                    acknowledged.clone(),
+                ))
             })
             .collect();
-        Self { stop, acknowledged, writers }
+        Self {
+            stop,
+            acknowledged,
+            writers,
+        }
     }
 
     /// Waits until so many more writes than now were acknowledged.
     pub async fn more(&self, count: usize) {
         let enough = self.acknowledged.load(Ordering::SeqCst) + count;
-        until(&format!("{count} more writes are acknowledged"), PATIENCE, async || {
-            match self.acknowledged.load(Ordering::SeqCst) {
+        until(
+            &format!("{count} more writes are acknowledged"),
+            PATIENCE,
+            async || match self.acknowledged.load(Ordering::SeqCst) {
                 now if now >= enough => Ok(()),
                 now => Err(format!("{} are missing", enough - now)),
-            }
-        })
+            },
+        )
         .await;
     }
 
@@ -95,7 +107,10 @@ async fn write(
         let name = format!("{prefix}-{number}");
         if let Ok(applied) = client.apply(config_map(&name, &content_of(&name))).await {
             let revision = applied.results[0].revision;
-            assert!(revision > newest, "{name} has revision {revision}, and {newest} was handed out before it");
+            assert!(
+                revision > newest,
+                "{name} has revision {revision}, and {newest} was handed out before it"
+            );
             newest = revision;
             told.insert(name, revision);
             acknowledged.fetch_add(1, Ordering::SeqCst);
@@ -115,16 +130,26 @@ impl Written {
     pub async fn assert_kept(&self, cluster: &TestCluster, node: usize) {
         let (revision, found) = cluster.contents(node).await;
         let newest = self.0.values().copied().max().unwrap_or(0);
-        assert!(revision >= newest, "revision {revision} is behind {newest}, which was handed out");
+        assert!(
+            revision >= newest,
+            "revision {revision} is behind {newest}, which was handed out"
+        );
         let lost = self.0.keys().filter(|name| found.get(*name) != Some(&content_of(name)));
         let lost: Vec<_> = lost.take(10).collect();
-        assert!(lost.is_empty(), "lost, of {} acknowledged writes: {lost:?}, …", self.0.len());
+        assert!(
+            lost.is_empty(),
+            "lost, of {} acknowledged writes: {lost:?}, …",
+            self.0.len()
+        );
     }
 
     pub fn absorb(&mut self, later: Self) {
         let newest = self.0.values().copied().max().unwrap_or(0);
         let oldest = later.0.values().copied().min().unwrap_or(u64::MAX);
-        assert!(oldest > newest, "revision {oldest} was handed out again, after {newest}");
+        assert!(
+            oldest > newest,
+            "revision {oldest} was handed out again, after {newest}"
+        );
         self.0.extend(later.0);
     }
 }

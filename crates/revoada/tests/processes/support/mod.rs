@@ -28,7 +28,10 @@ pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -
     loop {
         match look().await {
             Ok(seen) => return seen,
-            Err(seen) => assert!(Instant::now() < deadline, "not within {limit:?}: {what}; last seen: {seen}"),
+            Err(seen) => assert!(
+                Instant::now() < deadline,
+                "not within {limit:?}: {what}; last seen: {seen}"
+            ),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
