@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use revoada::attest::{Digest, NodeId, Role, TrustedKeys};
+use revoada::attest::{Digest, Role, TrustedKeys};
 use revoada::client::message::{AppliedDocuments, ApplyDocuments, Document, GetResource, ListResources, Target};
 use revoada::client::{Client, ClientError, ClientOptions, Endpoint};
 use revoada::core::declaration::{ClusterDeclaration, prescribed_for};
@@ -35,7 +35,6 @@ const WAITS: ClientOptions = ClientOptions {
 
 /// One node: its configuration, and its process while it runs.
 pub struct NodeProcess {
-    pub id: NodeId,
     pub config: NodeConfig,
     /// Programs that start the node's program: `ip netns exec h1`, for instance.
     pub launcher: Vec<String>,
@@ -142,17 +141,6 @@ impl NodeProcess {
         self.paused = false;
     }
 
-    /// SIGTERM, and waits for the end.
-    pub async fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        let mut process = self.process.take().expect("the node's process runs");
-        let name = self.config.name.clone();
-        until(&format!("{name} stops"), PATIENCE, async || {
-            process.try_wait().unwrap().ok_or_else(|| "it still runs".to_owned())
-        })
-        .await
-    }
-
     /// Removes what it knows, and keeps who it is.
     pub fn empty(&self) {
         for folder in ["log", "checkpoints"] {
@@ -223,7 +211,6 @@ impl TestCluster {
             .unwrap();
             founders.push((key.id(), Founder::named(&name)));
             nodes.push(NodeProcess {
-                id: key.id(),
                 config: NodeConfig {
                     name: name.clone(),
                     folder: node_folder,
