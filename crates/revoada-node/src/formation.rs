@@ -35,7 +35,11 @@ pub(crate) async fn run(
         }
         let (answers, refused) = ask(&seeds, &peers, &mut refusals).await;
         let formed = answers.values().any(|formed| *formed);
-        let blank = answers.iter().filter(|(id, _)| genesis.founders().contains_key(id) && **id != me).count() + 1;
+        let blank = answers
+            .iter()
+            .filter(|(id, _)| genesis.founders().contains_key(id) && **id != me)
+            .count()
+            + 1;
         if formed {
             tracing::debug!("a founder is formed already: waiting for the leader");
         } else if blank >= majority && first_voters.contains(&me) {
