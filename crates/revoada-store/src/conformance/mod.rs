@@ -21,6 +21,9 @@ pub use snapshots::{resource_section, restores_everywhere};
 /// An empty backend for one case.
 pub type Fresh = Pin<Box<dyn Future<Output = Arc<dyn StoreBackend>> + Send>>;
 
+/// One case under way.
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
 /// What was found wrong, in a sentence.
 pub type Outcome = Result<(), String>;
 
@@ -29,7 +32,7 @@ struct Case {
     /// What it does, as a sentence.
     name: &'static str,
     needs: &'static [Capability],
-    run: for<'a> fn(&'a dyn StoreBackend) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>,
+    run: for<'a> fn(&'a dyn StoreBackend) -> Running<'a>,
 }
 
 /// What was run against one backend, and what came of it.

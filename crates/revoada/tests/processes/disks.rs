@@ -182,10 +182,12 @@ impl Drop for OwnDisk {
 }
 
 const MOUNTING: &[&str] = &["unshare", "nsenter", "mount"];
+/// In a namespace that goes with it.
+const MOUNT: &[&str] = &["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/tmp"];
 
 #[tokio::test]
 async fn a_node_whose_disk_is_full_stops_serving_and_comes_back_with_everything_when_there_is_room() {
-    if let Some(reason) = missing(MOUNTING) {
+    if let Some(reason) = missing(MOUNTING, MOUNT) {
         return not_run("a node whose disk is full", &reason);
     }
     let mut cluster = TestCluster::prepare("quorum-3m", 3);
@@ -227,7 +229,7 @@ async fn a_node_whose_disk_is_full_stops_serving_and_comes_back_with_everything_
 
 #[tokio::test]
 async fn a_node_on_a_read_only_folder_ends_with_an_error_that_names_it() {
-    if let Some(reason) = missing(MOUNTING) {
+    if let Some(reason) = missing(MOUNTING, MOUNT) {
         return not_run("a node on a read-only folder", &reason);
     }
     let mut cluster = TestCluster::prepare("solo", 1);
@@ -305,7 +307,7 @@ impl Drop for Strace {
 #[tokio::test]
 async fn each_acknowledged_write_is_synced_by_a_majority_as_seen_from_outside() {
     const WRITES: usize = 60;
-    if let Some(reason) = missing(&["strace"]) {
+    if let Some(reason) = missing(&["strace"], &["strace", "-o", "/dev/null", "true"]) {
         return not_run("the count of syncs", &reason);
     }
     let cluster = TestCluster::start("quorum-3m", 3).await;

@@ -105,7 +105,7 @@ async fn listeners_under_garbage_go_on_serving_the_others() {
         node.config.control_socket(),
         node.config.http.as_ref().unwrap().listen,
     );
-    let load = Load::start(&[socket.clone()], 4, "meanwhile");
+    let load = Load::start(std::slice::from_ref(&socket), 4, "meanwhile");
     load.more(20).await;
 
     let mut slow_tcp = Vec::new();

@@ -103,7 +103,10 @@ fn ip(arguments: &[&str]) {
 
 #[tokio::test]
 async fn a_partition_leaves_one_side_that_decides_and_heals_to_one_chain() {
-    if let Some(reason) = missing(&["ip", "nft"]) {
+    if let Some(reason) = missing(
+        &["ip", "nft", "unshare"],
+        &["unshare", "-n", "nft", "add table bridge probe"],
+    ) {
         return not_run("a network partition", &reason);
     }
     let hosts = Hosts::new(5);

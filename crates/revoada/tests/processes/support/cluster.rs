@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use revoada::attest::{Digest, NodeId, Role, TrustedKeys};
+use revoada::attest::{Digest, Role, TrustedKeys};
 use revoada::client::message::{AppliedDocuments, ApplyDocuments, Document, GetResource, ListResources, Target};
 use revoada::client::{Client, ClientError, ClientOptions, Endpoint};
 use revoada::core::declaration::{ClusterDeclaration, prescribed_for};
@@ -35,7 +35,6 @@ const WAITS: ClientOptions = ClientOptions {
 
 /// One node: its configuration, and its process while it runs.
 pub struct NodeProcess {
-    pub id: NodeId,
     pub config: NodeConfig,
     /// Programs that start the node's program: `ip netns exec h1`, for instance.
     pub launcher: Vec<String>,
@@ -98,7 +97,7 @@ impl NodeProcess {
     }
 
     fn command(&self) -> Command {
-        let program = super::cluster::program();
+        let program = program();
         let mut words = self.launcher.iter().cloned().chain([program]);
         let mut command = Command::new(words.next().expect("the program itself is a word"));
         command.args(words).arg("node").arg("--config").arg(&self.config_file);
@@ -140,17 +139,6 @@ impl NodeProcess {
     pub fn resume(&mut self) {
         self.signal(Signal::CONT);
         self.paused = false;
-    }
-
-    /// SIGTERM, and waits for the end.
-    pub async fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        let mut process = self.process.take().expect("the node's process runs");
-        let name = self.config.name.clone();
-        until(&format!("{name} stops"), PATIENCE, async || {
-            process.try_wait().unwrap().ok_or_else(|| "it still runs".to_owned())
-        })
-        .await
     }
 
     /// Removes what it knows, and keeps who it is.
@@ -223,7 +211,6 @@ impl TestCluster {
             .unwrap();
             founders.push((key.id(), Founder::named(&name)));
             nodes.push(NodeProcess {
-                id: key.id(),
                 config: NodeConfig {
                     name: name.clone(),
                     folder: node_folder,
@@ -340,7 +327,7 @@ impl TestCluster {
         .await
     }
 
-    /// Waits until the declared number of voters is caught up, and every running node has a settled role.
+    /// Waits until every running node serves, the declared number of voters is caught up, and all roles are settled.
     pub async fn settled(&self) -> (usize, ClusterStatus) {
         let running: BTreeSet<String> = self
             .nodes
@@ -348,6 +335,16 @@ impl TestCluster {
             .filter(|node| node.is_running())
             .map(|node| node.name().to_owned())
             .collect();
+        for node in self.nodes.iter().filter(|node| node.is_running()) {
+            // A node that was restarted at once has not been missed by the others, and may not serve yet.
+            until(&format!("{} serves", node.name()), PATIENCE, async || {
+                node.client()
+                    .status()
+                    .await
+                    .map_err(|error| format!("{error}: {:?}", error.causes()))
+            })
+            .await;
+        }
         self.seen("the cluster has its declared shape", PATIENCE, |status| {
             let redundancy = &status.cluster.redundancy;
             let voters = redundancy.voters_declared;
