@@ -214,3 +214,5 @@ pub const STATUS_MS_MAX: u64 = 500;
 pub const WITNESS_MS_MAX: u64 = 1_000;
 /// How long a leader that stops waits until another one leads, in milliseconds.
 pub const HAND_OVER_MS_MAX: u64 = 300;
+/// How long the answer of a leader that was superseded is still waited for, in milliseconds.
+pub const SUPERSEDED_GRACE_MS: u64 = 100;

@@ -46,7 +46,13 @@ pub enum KeyFileError {
 /// is there whole or not at all.
 /// Mode 0600 from the first byte on.
 pub fn load_or_create(path: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) -> Result<NodeKey, KeyFileError> {
-    let failed = |verb| move |source| KeyFileError::Io { verb, path: path.to_owned(), source };
+    let failed = |verb| {
+        move |source| KeyFileError::Io {
+            verb,
+            path: path.to_owned(),
+            source,
+        }
+    };
     match load(path) {
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         other => return other,
@@ -60,29 +66,50 @@ pub fn load_or_create(path: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) 
         .mode(0o600)
         .open(&part)
         .map_err(failed("create"))?;
-    let text: String = key.seed().iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect();
-    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("create"))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    let text: String = key
+        .seed()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .chain(["\n".to_owned()])
+        .collect();
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+        .map_err(failed("create"))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed("write"))?;
     // A link, unlike a rename, never takes the place of a key that came to be meanwhile.
-    fs::hard_link(&part, path).and_then(|()| fs::remove_file(&part)).map_err(failed("put in place"))?;
+    fs::hard_link(&part, path)
+        .and_then(|()| fs::remove_file(&part))
+        .map_err(failed("put in place"))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("sync the folder of"))?;
     }
     Ok(key)
 }
 
 /// Reads the key in `path`; refuses a file that others may read.
 pub fn load(path: &Path) -> Result<NodeKey, KeyFileError> {
-    let failed = |source| KeyFileError::Io { verb: "read", path: path.to_owned(), source };
+    let failed = |source| KeyFileError::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    };
     let file = fs::File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+        return Err(KeyFileError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let mut text = String::new();
     file.take(128).read_to_string(&mut text).map_err(failed)?;
-    let digest: revoada_attest::Digest =
-        text.trim_end().parse().map_err(|_| KeyFileError::Malformed { path: path.to_owned() })?;
+    let digest: revoada_attest::Digest = text
+        .trim_end()
+        .parse()
+        .map_err(|_| KeyFileError::Malformed { path: path.to_owned() })?;
     Ok(NodeKey::from_seed(*digest.as_bytes()))
 }
 

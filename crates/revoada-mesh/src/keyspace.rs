@@ -13,7 +13,8 @@ use revoada_core::limits;
 use revoada_core::machine::{Command, Done};
 use revoada_core::snapshot::section;
 use revoada_store::{
-    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, SnapshotExtras, SnapshotSection, stamp,
+    Capabilities, Capability, Check, Consistency, Keyspace, KeyspaceBackend, KeyspaceError, SnapshotExtras,
+    SnapshotSection, stamp,
 };
 
 use crate::consensus::{Consensus, ProposeError};
@@ -52,7 +53,15 @@ pub fn raft_backend(
     clock_ms: Clock,
     restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
 ) -> RaftBackend {
-    KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, Arc::new(RaftKeyspace { consensus, clock_ms, restore_id }))
+    KeyspaceBackend::on(
+        "openraft",
+        RAFT_CAPABILITIES,
+        Arc::new(RaftKeyspace {
+            consensus,
+            clock_ms,
+            restore_id,
+        }),
+    )
 }
 
 impl RaftKeyspace {
@@ -61,16 +70,21 @@ impl RaftKeyspace {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(refused)) => Err(match refused.operation {
                 Some(operation) => KeyspaceError::Refused(*operation),
-                None if refused.kind == ErrorKind::Exhausted => {
-                    KeyspaceError::Exhausted { what: refused.reason, source: None }
-                }
-                None => KeyspaceError::Unavailable { what: refused.reason, source: None },
+                None if refused.kind == ErrorKind::Exhausted => KeyspaceError::Exhausted {
+                    what: refused.reason,
+                    source: None,
+                },
+                None => KeyspaceError::Unavailable {
+                    what: refused.reason,
+                    source: None,
+                },
             }),
             Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
             Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
-            Err(error @ ProposeError::TooLarge { .. }) => {
-                Err(KeyspaceError::Exhausted { what: error.to_string(), source: None })
-            }
+            Err(error @ ProposeError::TooLarge { .. }) => Err(KeyspaceError::Exhausted {
+                what: error.to_string(),
+                source: None,
+            }),
         }
     }
 
@@ -81,17 +95,27 @@ impl RaftKeyspace {
         let mut bytes = 0;
         let mut entries = restore.entries.into_iter().peekable();
         while first || entries.peek().is_some() {
-            while let Some((key, value)) = entries.next_if(|(key, value)| {
-                part.is_empty() || bytes + key.len() + value.len() <= limits::BATCH_BYTES_MAX
-            }) {
+            while let Some((key, value)) = entries
+                .next_if(|(key, value)| part.is_empty() || bytes + key.len() + value.len() <= limits::BATCH_BYTES_MAX)
+            {
                 bytes += key.len() + value.len();
                 part.push((key, value));
             }
-            self.run(Command::Stage { id, first, entries: std::mem::take(&mut part) }).await?;
+            self.run(Command::Stage {
+                id,
+                first,
+                entries: std::mem::take(&mut part),
+            })
+            .await?;
             bytes = 0;
             first = false;
         }
-        self.run(Command::RestoreStaged { id, prefix: restore.prefix, revision: restore.revision }).await
+        self.run(Command::RestoreStaged {
+            id,
+            prefix: restore.prefix,
+            revision: restore.revision,
+        })
+        .await
     }
 }
 
@@ -119,7 +143,10 @@ impl Keyspace for RaftKeyspace {
             self.consensus
                 .newest()
                 .await
-                .map_err(|error| KeyspaceError::Unavailable { what: error.0, source: None })?;
+                .map_err(|error| KeyspaceError::Unavailable {
+                    what: error.0,
+                    source: None,
+                })?;
         }
         Ok(self.view_at_hand())
     }
@@ -148,13 +175,22 @@ impl Keyspace for RaftKeyspace {
 
     fn snapshot_extras(&self) -> SnapshotExtras {
         let (roles, chain, leases) = self.consensus.read(|state| {
-            let leases: Vec<_> = state.keyspace().leases().map(|lease| (lease.id, lease.ttl_ms)).collect();
+            let leases: Vec<_> = state
+                .keyspace()
+                .leases()
+                .map(|lease| (lease.id, lease.ttl_ms))
+                .collect();
             (state.roles().clone(), state.chain().clone(), leases)
         });
         let cbor = |written: Result<Vec<u8>, cbor4ii::serde::EncodeError<_>>| -> Bytes {
-            written.expect("a vector takes every write, and nothing in these has keys that CBOR lacks").into()
+            written
+                .expect("a vector takes every write, and nothing in these has keys that CBOR lacks")
+                .into()
         };
-        let section = |name: &str, content| SnapshotSection { name: name.to_owned(), content };
+        let section = |name: &str, content| SnapshotSection {
+            name: name.to_owned(),
+            content,
+        };
         SnapshotExtras {
             declaration: self.consensus.declaration().to_owned(),
             sections: vec![
@@ -167,7 +203,11 @@ impl Keyspace for RaftKeyspace {
 
     fn freshness_ms(&self) -> u64 {
         let view = self.consensus.view();
-        let since_leader = if view.leads { view.quorum_answered } else { Some(self.consensus.heard_leader()) };
+        let since_leader = if view.leads {
+            view.quorum_answered
+        } else {
+            Some(self.consensus.heard_leader())
+        };
         since_leader.map_or(0, |since| since.as_millis() as u64)
     }
 }

@@ -68,7 +68,10 @@ pub(crate) fn extra(admin: Arc<Admin>) -> Extra {
             let driver = admin.driver.clone();
             let fate = match serde_json::from_slice::<ForwardedWish>(&body) {
                 Ok(asked) if verb == WISH => grant(&driver, asked.node, asked.wish).await,
-                _ => WishFate::Refused { kind: FateKind::Refused, why: "the leader does not know this request".into() },
+                _ => WishFate::Refused {
+                    kind: FateKind::Refused,
+                    why: "the leader does not know this request".into(),
+                },
             };
             serde_json::to_vec(&fate).expect("a fate has string keys only").into()
         })
@@ -84,7 +87,10 @@ async fn grant(driver: &Driver, node: NodeId, wish: Wish) -> WishFate {
         Wish::Restore => WishKind::Restore,
     };
     if !driver.consensus.view().leads {
-        return WishFate::Refused { kind: FateKind::Unavailable, why: "this node no longer leads".to_owned() };
+        return WishFate::Refused {
+            kind: FateKind::Unavailable,
+            why: "this node no longer leads".to_owned(),
+        };
     }
     let refused = |kind, why| WishFate::Refused { kind, why };
     match driver.grant(PolicyWish { node, kind }).await {
@@ -92,7 +98,9 @@ async fn grant(driver: &Driver, node: NodeId, wish: Wish) -> WishFate {
         Err(WishError::Refused(error @ (WishRefused::NoQuorum | WishRefused::Forming))) => {
             refused(FateKind::Unavailable, error.to_string())
         }
-        Err(WishError::Refused(error @ WishRefused::UnknownNode { .. })) => refused(FateKind::Unknown, error.to_string()),
+        Err(WishError::Refused(error @ WishRefused::UnknownNode { .. })) => {
+            refused(FateKind::Unknown, error.to_string())
+        }
         Err(WishError::Refused(error)) => refused(FateKind::Refused, error.to_string()),
         Err(WishError::Step(StepError::Propose(ProposeError::OutcomeUnknown(why)))) => {
             refused(FateKind::OutcomeUnknown, why)
@@ -105,7 +113,9 @@ impl Admin {
     fn find(&self, node: &str) -> Result<(NodeId, String), AdminError> {
         let by_roles = self.driver.consensus.read(|state| {
             let roles = state.roles();
-            let record = roles.by_name(node).or_else(|| node.parse().ok().and_then(|id| roles.get(&id)));
+            let record = roles
+                .by_name(node)
+                .or_else(|| node.parse().ok().and_then(|id| roles.get(&id)));
             record.map(|record| (record.id, record.name.clone()))
         });
         let founders = self.driver.genesis.founders();
@@ -120,15 +130,29 @@ impl Admin {
     }
 
     fn name_of(&self, state: &Machine, id: &NodeId) -> String {
-        let founder = || self.driver.genesis.founders().get(id).map(|founder| founder.name.clone());
-        state.roles().get(id).map(|record| record.name.clone()).or_else(founder).unwrap_or_else(|| id.short())
+        let founder = || {
+            self.driver
+                .genesis
+                .founders()
+                .get(id)
+                .map(|founder| founder.name.clone())
+        };
+        state
+            .roles()
+            .get(id)
+            .map(|record| record.name.clone())
+            .or_else(founder)
+            .unwrap_or_else(|| id.short())
     }
 
     /// Whether what was wished for is so.
     fn is_done(&self, node: &NodeId, wish: Wish) -> bool {
         let raft = self.driver.consensus.view();
         let votes = raft.voters.contains(node);
-        let state = self.driver.consensus.read(|state| state.roles().get(node).map(|record| record.state()));
+        let state = self
+            .driver
+            .consensus
+            .read(|state| state.roles().get(node).map(|record| record.state()));
         let settled = !raft.changing && !matches!(state, None | Some(NodeState::Promoting | NodeState::Demoting));
         settled
             && match wish {
@@ -144,9 +168,13 @@ impl Admin {
         let driver = &self.driver;
         let raft = driver.consensus.view();
         let view = driver.view.borrow().clone();
-        let (roles, revision) =
-            driver.consensus.read(|state| (state.roles().clone(), state.keyspace().revision()));
-        let newest = view.values().map(|peer| peer.facts.applied).fold(raft.applied.max(0), u64::max);
+        let (roles, revision) = driver
+            .consensus
+            .read(|state| (state.roles().clone(), state.keyspace().revision()));
+        let newest = view
+            .values()
+            .map(|peer| peer.facts.applied)
+            .fold(raft.applied, u64::max);
         let now_ms = (driver.clock_ms)();
         let mine = self.facts.borrow().clone();
         let ids = driver.genesis.founders().keys().chain(roles.nodes.keys());
@@ -166,7 +194,11 @@ impl Admin {
                 (false, None) => Membership::Dead,
             };
             let alive = membership != Membership::Dead;
-            let applied = if me { raft.applied } else { facts.map_or(0, |facts| facts.applied) };
+            let applied = if me {
+                raft.applied
+            } else {
+                facts.map_or(0, |facts| facts.applied)
+            };
             let lag = match raft.matched.get(&id) {
                 _ if me && raft.leads => 0,
                 Some(matched) if raft.leads => raft.last_index.saturating_sub(*matched),
@@ -190,13 +222,12 @@ impl Admin {
                 address: if me {
                     self.address
                 } else {
-                    peer.map_or_else(
-                        || std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
-                        |peer| peer.address,
-                    )
+                    peer.map_or_else(|| std::net::SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.address)
                 },
                 pid: facts.filter(|facts| alive && facts.pid > 0).map(|facts| facts.pid),
-                rss_bytes: facts.filter(|facts| alive && facts.rss_bytes > 0).map(|facts| facts.rss_bytes),
+                rss_bytes: facts
+                    .filter(|facts| alive && facts.rss_bytes > 0)
+                    .map(|facts| facts.rss_bytes),
                 uptime_ms: facts
                     .filter(|facts| alive && facts.started_ms > 0)
                     .map(|facts| now_ms.saturating_sub(facts.started_ms)),
@@ -204,13 +235,16 @@ impl Admin {
             });
         }
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        let dead = |id: &NodeId| {
-            *id != driver.me && view.get(id).is_none_or(|peer| peer.membership == Membership::Dead)
+        let dead =
+            |id: &NodeId| *id != driver.me && view.get(id).is_none_or(|peer| peer.membership == Membership::Dead);
+        let members = if roles.nodes.is_empty() {
+            driver.genesis.founders().len()
+        } else {
+            roles.members().count()
         };
-        let members = if roles.nodes.is_empty() { driver.genesis.founders().len() } else { roles.members().count() };
-        let caught_up = nodes.iter().filter(|node| {
-            node.voter && node.membership == Membership::Alive && node.lag <= limits::CAUGHT_UP_LAG_MAX
-        });
+        let caught_up = nodes
+            .iter()
+            .filter(|node| node.voter && node.membership == Membership::Alive && node.lag <= limits::CAUGHT_UP_LAG_MAX);
         let leader = raft.leader.filter(|leader| !dead(leader));
         let state = match (leader, raft.applied) {
             (_, 0) => ClusterState::Forming,
@@ -219,9 +253,9 @@ impl Admin {
             (Some(_), _)
                 if raft.leads
                     && raft.voters.len() > 1
-                    && raft.quorum_answered.is_none_or(|ago| {
-                        ago > Duration::from_millis(limits::QUORUM_SILENCE_MS_MAX)
-                    }) =>
+                    && raft
+                        .quorum_answered
+                        .is_none_or(|ago| ago > Duration::from_millis(limits::QUORUM_SILENCE_MS_MAX)) =>
             {
                 ClusterState::NoQuorum
             }
@@ -252,7 +286,11 @@ impl Admin {
                 voters_declared: voters_declared(&*driver.topology, members) as u64,
                 voters: raft.voters.len() as u64,
                 // Who has what is known by the leader; without one nobody counts.
-                voters_caught_up: if state == ClusterState::Formed { caught_up.count() as u64 } else { 0 },
+                voters_caught_up: if state == ClusterState::Formed {
+                    caught_up.count() as u64
+                } else {
+                    0
+                },
                 survives: survives(&raft.voters, dead).unwrap_or(0) as u64,
             },
         };
@@ -266,7 +304,9 @@ impl Admin {
         let (nodes, cluster) = self.figures();
         let leads = self.driver.consensus.view().leads && cluster.state == ClusterState::Formed;
         let status = leads.then_some(ClusterStatus { cluster, nodes });
-        serde_json::to_vec(&status).expect("a status has string keys only").into()
+        serde_json::to_vec(&status)
+            .expect("a status has string keys only")
+            .into()
     }
 
     /// What the leader says, which sees the others' logs; none if it does not answer at once.
@@ -336,7 +376,11 @@ impl ClusterAdmin for Admin {
         });
         let why = self.driver.why.lock().clone();
         if !why.is_empty() {
-            checks.push(Check { name: "shape".to_owned(), ok: false, detail: why.join("; ") });
+            checks.push(Check {
+                name: "shape".to_owned(),
+                ok: false,
+                detail: why.join("; "),
+            });
         }
         checks.extend(backend.checks.iter().cloned());
         Ok(HealthReport {
@@ -366,7 +410,11 @@ impl ClusterAdmin for Admin {
                     to: body.transition.to,
                     reason: body.transition.reason.clone(),
                     proposed_by: self.name_of(state, &body.proposer),
-                    witnesses: sealed.witnesses.iter().map(|witness| self.name_of(state, &witness.node)).collect(),
+                    witnesses: sealed
+                        .witnesses
+                        .iter()
+                        .map(|witness| self.name_of(state, &witness.node))
+                        .collect(),
                     digest: sealed.block.digest(),
                 }
             });
@@ -395,7 +443,10 @@ impl ClusterAdmin for Admin {
     }
 
     async fn chain_heads(&self) -> Result<Vec<ChainHead>, AdminError> {
-        let (len, head) = self.driver.consensus.read(|state| (state.chain().len(), state.chain().head()));
+        let (len, head) = self
+            .driver
+            .consensus
+            .read(|state| (state.chain().len(), state.chain().head()));
         let mine = ChainHead {
             node: self.name.clone(),
             id: self.driver.me,
@@ -409,8 +460,7 @@ impl ClusterAdmin for Admin {
             index: peer.facts.blocks.checked_sub(1),
             head: (peer.facts.blocks > 0).then_some(peer.facts.head),
         });
-        let heads: BTreeMap<String, ChainHead> =
-            others.chain([mine]).map(|head| (head.node.clone(), head)).collect();
+        let heads: BTreeMap<String, ChainHead> = others.chain([mine]).map(|head| (head.node.clone(), head)).collect();
         Ok(heads.into_values().collect())
     }
 
@@ -432,13 +482,19 @@ impl ClusterAdmin for Admin {
         let fate = if self.driver.consensus.view().leads {
             grant(&self.driver, id, wish).await
         } else {
-            let asked = serde_json::to_vec(&ForwardedWish { node: id, wish })
-                .map_err(|error| AdminError::Unavailable { what: "cannot ask the leader".into(), source: Some(error.into()) })?;
+            let asked =
+                serde_json::to_vec(&ForwardedWish { node: id, wish }).map_err(|error| AdminError::Unavailable {
+                    what: "cannot ask the leader".into(),
+                    source: Some(error.into()),
+                })?;
             let limit = Duration::from_millis(limits::WISH_MS_MAX);
             let answer = self.driver.consensus.ask_leader(WISH, asked.into(), limit).await;
             let answer = answer.map_err(|error| match error {
                 ProposeError::OutcomeUnknown(what) => AdminError::OutcomeUnknown { what, source: None },
-                other => AdminError::Unavailable { what: other.to_string(), source: None },
+                other => AdminError::Unavailable {
+                    what: other.to_string(),
+                    source: None,
+                },
             })?;
             serde_json::from_slice(&answer).map_err(|error| AdminError::OutcomeUnknown {
                 what: "the leader's answer is garbage".to_owned(),
@@ -450,9 +506,19 @@ impl ClusterAdmin for Admin {
             WishFate::Refused { kind, why } => {
                 return Err(match kind {
                     FateKind::Unknown => AdminError::UnknownNode { node: node.to_owned() },
-                    FateKind::Refused => AdminError::Refused { node: name, wanted: wish.participle(), why },
-                    FateKind::Unavailable => AdminError::Unavailable { what: why, source: None },
-                    FateKind::OutcomeUnknown => AdminError::OutcomeUnknown { what: why, source: None },
+                    FateKind::Refused => AdminError::Refused {
+                        node: name,
+                        wanted: wish.participle(),
+                        why,
+                    },
+                    FateKind::Unavailable => AdminError::Unavailable {
+                        what: why,
+                        source: None,
+                    },
+                    FateKind::OutcomeUnknown => AdminError::OutcomeUnknown {
+                        what: why,
+                        source: None,
+                    },
                 });
             }
         };
@@ -461,22 +527,37 @@ impl ClusterAdmin for Admin {
         while wait && !done {
             if tokio::time::Instant::now() >= deadline {
                 return Err(AdminError::Unavailable {
-                    what: format!("{name} is committed to be {}, and it is not done yet", wish.participle()),
+                    what: format!(
+                        "{name} is committed to be {}, and it is not done yet",
+                        wish.participle()
+                    ),
                     source: None,
                 });
             }
             tokio::time::sleep(Duration::from_millis(limits::WISH_POLL_MS)).await;
             done = self.is_done(&id, wish);
         }
-        Ok(WishGranted { node: name, index, done })
+        Ok(WishGranted {
+            node: name,
+            index,
+            done,
+        })
     }
 
     async fn excuse(&self, node: &str) -> Result<(), AdminError> {
         let (id, _) = self.find(node)?;
-        self.driver.note(RoleNote::Excuse { node: id }).await.map_err(|error| match error {
-            StepError::Propose(ProposeError::OutcomeUnknown(what)) => AdminError::OutcomeUnknown { what, source: None },
-            other => AdminError::Unavailable { what: other.to_string(), source: None },
-        })
+        self.driver
+            .note(RoleNote::Excuse { node: id })
+            .await
+            .map_err(|error| match error {
+                StepError::Propose(ProposeError::OutcomeUnknown(what)) => {
+                    AdminError::OutcomeUnknown { what, source: None }
+                }
+                other => AdminError::Unavailable {
+                    what: other.to_string(),
+                    source: None,
+                },
+            })
     }
 
     async fn recover(&self, reason: &str) -> Result<(), AdminError> {
@@ -496,13 +577,18 @@ impl ClusterAdmin for Admin {
             });
         }
         tracing::warn!(reason, "an operator makes this node the only voter");
-        self.stop.send_replace(Some(Stop::Recover { reason: reason.to_owned() }));
+        self.stop.send_replace(Some(Stop::Recover {
+            reason: reason.to_owned(),
+        }));
         Ok(())
     }
 
     async fn declaration(&self) -> Result<serde_json::Value, AdminError> {
         serde_json::from_str(&self.driver.genesis.declaration().canonical_json()).map_err(|error| {
-            AdminError::Unavailable { what: "the declaration cannot be rendered".into(), source: Some(error.into()) }
+            AdminError::Unavailable {
+                what: "the declaration cannot be rendered".into(),
+                source: Some(error.into()),
+            }
         })
     }
 

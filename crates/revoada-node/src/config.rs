@@ -74,8 +74,14 @@ pub enum ConfigError {
 impl NodeConfig {
     /// Reads and resolves a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let invalid = |what: String| ConfigError::Invalid { path: path.to_owned(), what };
+        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let invalid = |what: String| ConfigError::Invalid {
+            path: path.to_owned(),
+            what,
+        };
         let text = std::str::from_utf8(&bytes).map_err(|error| invalid(format!("it is not UTF-8: {error}")))?;
         let config: Self = serde_saphyr::from_str(text).map_err(|error| invalid(error.to_string()))?;
         Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
@@ -126,5 +132,35 @@ mod tests {
     fn an_unknown_field_is_named() {
         let error = load(&format!("{LEAST}quorum: 3\n")).unwrap_err();
         assert!(error.to_string().contains("quorum"), "{error}");
+    }
+    #[test]
+    fn what_cannot_be_read_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.yaml");
+        let missing = NodeConfig::load(&path).unwrap_err();
+        assert!(matches!(missing, ConfigError::Read { .. }) && missing.to_string().contains("node.yaml"));
+        for bytes in [
+            &b"\xff\xfe"[..],
+            b"",
+            b"name: a\n",
+            b"listen: [",
+            b"listen: here\nname: a\nfolder: b\ngenesis: c\n",
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let invalid = NodeConfig::load(&path).unwrap_err();
+            assert!(matches!(invalid, ConfigError::Invalid { .. }), "{invalid:?}");
+            assert!(invalid.to_string().contains("node.yaml"), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn an_advertised_address_and_a_socket_of_ones_own_are_used() {
+        let config = load(&format!(
+            "{LEAST}advertise: 10.0.0.1:7\ncontrol: run/c.sock\nhttp:\n  listen: 127.0.0.1:8\n"
+        ))
+        .unwrap();
+        assert_eq!(config.address(), "10.0.0.1:7".parse().unwrap());
+        assert!(config.control_socket().is_absolute() && config.control_socket().ends_with("run/c.sock"));
+        assert_eq!(config.http.unwrap().listen, "127.0.0.1:8".parse().unwrap());
     }
 }

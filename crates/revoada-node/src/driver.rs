@@ -92,10 +92,22 @@ impl Driver {
         // keeps, and what the leader knows to be synced there, of that only what is committed, since the rest may yet
         // be cut off.
         for (id, peer) in self.view.borrow().iter() {
-            self.positions.saw(*id, Position { term: peer.facts.kept_term, index: peer.facts.kept });
+            self.positions.saw(
+                *id,
+                Position {
+                    term: peer.facts.kept_term,
+                    index: peer.facts.kept,
+                },
+            );
         }
         for (id, index) in raft.matched.iter().filter(|(id, _)| **id != self.me) {
-            self.positions.saw(*id, Position { term: 0, index: *index.min(&raft.applied) });
+            self.positions.saw(
+                *id,
+                Position {
+                    term: 0,
+                    index: *index.min(&raft.applied),
+                },
+            );
         }
         // A node that votes no longer may come back with an empty log.
         for id in self.genesis.founders().keys().filter(|id| !raft.voters.contains(id)) {
@@ -148,15 +160,33 @@ impl Driver {
             .union(&raft.learners)
             .filter(|id| **id != self.me)
             .map(|id| {
-                let lag = raft.last_index.saturating_sub(raft.matched.get(id).copied().unwrap_or_default());
+                let lag = raft
+                    .last_index
+                    .saturating_sub(raft.matched.get(id).copied().unwrap_or_default());
                 let reachable = raft.answered.get(id).is_some_and(|answered| *answered < failsafe);
-                (*id, Replication { reachable, caught_up: reachable && lag <= limits::CAUGHT_UP_LAG_MAX, lag })
+                (
+                    *id,
+                    Replication {
+                        reachable,
+                        caught_up: reachable && lag <= limits::CAUGHT_UP_LAG_MAX,
+                        lag,
+                    },
+                )
             })
             .collect();
         let founders = self.genesis.founders().iter().map(|(id, founder)| {
-            let location =
-                Location { address: String::new(), zone: founder.zone.clone(), rack: founder.rack.clone() };
-            (*id, Founder { name: founder.name.clone(), location })
+            let location = Location {
+                address: String::new(),
+                zone: founder.zone.clone(),
+                rack: founder.rack.clone(),
+            };
+            (
+                *id,
+                Founder {
+                    name: founder.name.clone(),
+                    location,
+                },
+            )
         });
         Observed {
             leader: self.me,
@@ -188,7 +218,10 @@ impl Driver {
     async fn reconcile(&self) {
         let _acting = self.acting.lock().await;
         if let Err(error) = self.end_joint().await {
-            tracing::info!(error = &error as &dyn std::error::Error, "a membership change is not at its end yet");
+            tracing::info!(
+                error = &error as &dyn std::error::Error,
+                "a membership change is not at its end yet"
+            );
         }
         for _ in 0..limits::PLANS_PER_TICK_MAX {
             let plan = plan(&self.observe(), &self.intent(), (self.clock_ms)());
@@ -251,7 +284,9 @@ impl Driver {
 
     /// Commits one transition as the block behind `parent`. Returns its number and digest.
     async fn commit(&self, transition: Transition, parent: Digest) -> Result<(u64, Digest), StepError> {
-        let (cluster, index) = self.consensus.read(|state| (state.chain().cluster(), state.chain().len()));
+        let (cluster, index) = self
+            .consensus
+            .read(|state| (state.chain().cluster(), state.chain().len()));
         let said = format!("{}: {} ({})", transition.name, transition.kind, transition.reason);
         let body = BlockBody {
             cluster,
@@ -262,12 +297,18 @@ impl Driver {
             proposer: self.me,
             transition,
         };
-        match self.consensus.propose(Command::Transit(Block::seal(body, &self.key))).await? {
+        match self
+            .consensus
+            .propose(Command::Transit(Block::seal(body, &self.key)))
+            .await?
+        {
             Ok(Done::Chained { index, digest }) => {
                 tracing::info!(index, "{said}");
                 Ok((index, digest))
             }
-            Ok(other) => Err(StepError::Refused(format!("it was answered by something else: {other:?}"))),
+            Ok(other) => Err(StepError::Refused(format!(
+                "it was answered by something else: {other:?}"
+            ))),
             Err(refused) => Err(StepError::Refused(refused.reason)),
         }
     }
@@ -325,7 +366,10 @@ impl Driver {
         let now_ms = (self.clock_ms)();
         let (compact, over) = self.consensus.read(|state| {
             let keyspace = state.keyspace();
-            (compaction(keyspace), keyspace.leases_over(now_ms, limits::LEASES_ENDED_PER_TICK_MAX))
+            (
+                compaction(keyspace),
+                keyspace.leases_over(now_ms, limits::LEASES_ENDED_PER_TICK_MAX),
+            )
         });
         let mut operations = Vec::new();
         operations.extend(compact.map(|revision| Operation::Compact { revision }));

@@ -35,7 +35,11 @@ pub(crate) async fn run(
         }
         let (answers, refused) = ask(&seeds, &peers, &mut refusals).await;
         let formed = answers.values().any(|formed| *formed);
-        let blank = answers.iter().filter(|(id, _)| genesis.founders().contains_key(id) && **id != me).count() + 1;
+        let blank = answers
+            .iter()
+            .filter(|(id, _)| genesis.founders().contains_key(id) && **id != me)
+            .count()
+            + 1;
         if formed {
             tracing::debug!("a founder is formed already: waiting for the leader");
         } else if blank >= majority && first_voters.contains(&me) {
@@ -56,11 +60,7 @@ pub(crate) async fn run(
 type Refusals = BTreeMap<SocketAddr, String>;
 
 /// Which nodes answered, and whether each was ever formed; and whether any of them refused this node, or it them.
-async fn ask(
-    seeds: &BTreeSet<SocketAddr>,
-    peers: &Peers,
-    refusals: &mut Refusals,
-) -> (BTreeMap<NodeId, bool>, bool) {
+async fn ask(seeds: &BTreeSet<SocketAddr>, peers: &Peers, refusals: &mut Refusals) -> (BTreeMap<NodeId, bool>, bool) {
     let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
     let asked = seeds.iter().map(|seed| async move {
         match peers.transport().connect(*seed, None, Protocol::Forward, limit).await {

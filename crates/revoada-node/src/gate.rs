@@ -1,8 +1,9 @@
 //! Who may speak with this node: the members of its cluster, by their committed admission, and no voter that went back.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::Consensus;
@@ -17,8 +18,8 @@ pub(crate) struct NodeGate {
     pub positions: Arc<Positions>,
     /// The position before consensus runs.
     pub opened_at: (u64, u64),
-    /// Set once consensus runs.
-    pub consensus: OnceLock<Consensus>,
+    /// There while consensus runs; taken out when it stops, because consensus owns the transport that owns this gate.
+    pub consensus: RwLock<Option<Consensus>>,
 }
 
 /// The version in hellos and status.
@@ -26,7 +27,11 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Gate for NodeGate {
     fn hello(&self) -> Hello {
-        let (term, last_index) = self.consensus.get().map_or(self.opened_at, Consensus::position);
+        let (term, last_index) = self
+            .consensus
+            .read()
+            .as_ref()
+            .map_or(self.opened_at, Consensus::position);
         Hello {
             cluster: self.genesis.digest(),
             name: self.name.clone(),
@@ -39,6 +44,32 @@ impl Gate for NodeGate {
     }
 
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal> {
+        let standing = self.consensus.read().as_ref().map(|consensus| {
+            let (member, known) = consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
+            Standing {
+                member,
+                known,
+                votes: consensus.view().voters.contains(peer),
+            }
+        });
+        self.decide(peer, hello, standing)
+    }
+}
+
+/// What is committed about a node.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// Whether it is a member now.
+    member: bool,
+    /// Whether it ever was admitted.
+    known: bool,
+    /// Whether it votes.
+    votes: bool,
+}
+
+impl NodeGate {
+    /// `standing` is none before anything committed can be read; then the genesis decides.
+    fn decide(&self, peer: &NodeId, hello: &Hello, standing: Option<Standing>) -> Result<(), Refusal> {
         let refuse = |kind, reason| Err(Refusal { kind, reason });
         let (me, them) = (&self.name, &hello.name);
         let mine = self.genesis.digest();
@@ -46,24 +77,33 @@ impl Gate for NodeGate {
             let cluster = self.genesis.declaration().name();
             return refuse(
                 RefusalKind::OtherCluster,
-                format!("{them} is of cluster {}, {me} of {cluster} ({})", hello.cluster.short(), mine.short()),
+                format!(
+                    "{them} is of cluster {}, {me} of {cluster} ({})",
+                    hello.cluster.short(),
+                    mine.short()
+                ),
             );
         }
-        let Some(consensus) = self.consensus.get() else {
-            return match self.genesis.founders().contains_key(peer) {
-                true => Ok(()),
-                false => refuse(RefusalKind::UnknownKey, unknown(me, them, peer)),
-            };
-        };
-        let (member, known) = consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
-        if !member && known {
-            return refuse(RefusalKind::Evicted, format!("{them} was evicted from this cluster for good"));
+        let founder = self.genesis.founders().contains_key(peer);
+        let standing = standing.unwrap_or(Standing {
+            member: founder,
+            known: false,
+            votes: false,
+        });
+        if !standing.member && standing.known {
+            return refuse(
+                RefusalKind::Evicted,
+                format!("{them} was evicted from this cluster for good"),
+            );
         }
-        if !member {
+        if !standing.member {
             return refuse(RefusalKind::UnknownKey, unknown(me, them, peer));
         }
-        let claimed = Position { term: hello.term, index: hello.last_index };
-        if consensus.view().voters.contains(peer)
+        let claimed = Position {
+            term: hello.term,
+            index: hello.last_index,
+        };
+        if standing.votes
             && let Some(remembered) = self.positions.went_back(peer, claimed)
         {
             return refuse(
@@ -81,4 +121,123 @@ impl Gate for NodeGate {
 
 fn unknown(me: &str, them: &str, peer: &NodeId) -> String {
     format!("{me} does not know the key {peer}, which calls itself {them}")
+}
+
+#[cfg(test)]
+mod tests {
+    use revoada_attest::{Digest, NodeKey};
+    use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
+    use revoada_core::genesis::Founder;
+
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeKey::from_seed([n; 32]).id()
+    }
+
+    fn gate(folder: &std::path::Path) -> NodeGate {
+        let declaration = ClusterDeclaration::prove(prescribed_for("quorum-3m", 3).unwrap()).unwrap();
+        let founders = (1..=3).map(|n| (id(n), Founder::named(format!("node-{n}"))));
+        NodeGate {
+            genesis: Arc::new(Genesis::prove(declaration, founders, None).unwrap()),
+            name: "node-1".to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            positions: Arc::new(Positions::open(folder.join("positions.json"))),
+            opened_at: (3, 9),
+            consensus: RwLock::new(None),
+        }
+    }
+
+    fn says(gate: &NodeGate, term: u64, last_index: u64) -> Hello {
+        Hello {
+            name: "node-2".to_owned(),
+            term,
+            last_index,
+            ..gate.hello()
+        }
+    }
+
+    const VOTER: Option<Standing> = Some(Standing {
+        member: true,
+        known: true,
+        votes: true,
+    });
+    const LEARNER: Option<Standing> = Some(Standing {
+        member: true,
+        known: true,
+        votes: false,
+    });
+    const EVICTED: Option<Standing> = Some(Standing {
+        member: false,
+        known: true,
+        votes: false,
+    });
+    const NOBODY: Option<Standing> = Some(Standing {
+        member: false,
+        known: false,
+        votes: false,
+    });
+
+    #[test]
+    fn who_is_let_in_follows_from_what_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path());
+        gate.positions.saw(id(2), Position { term: 5, index: 100 });
+        let cases = [
+            (2, (5, 100), None, Ok(())),
+            (7, (5, 100), None, Err(RefusalKind::UnknownKey)),
+            (7, (5, 100), NOBODY, Err(RefusalKind::UnknownKey)),
+            (2, (5, 100), EVICTED, Err(RefusalKind::Evicted)),
+            (2, (5, 100), VOTER, Ok(())),
+            (2, (6, 101), VOTER, Ok(())),
+            // Never heard of: nothing is held against it.
+            (3, (0, 0), VOTER, Ok(())),
+            (2, (0, 0), VOTER, Err(RefusalKind::LogWentBack)),
+            (2, (5, 99), VOTER, Err(RefusalKind::LogWentBack)),
+            (2, (4, 200), VOTER, Err(RefusalKind::LogWentBack)),
+            // Who does not vote cannot vote twice.
+            (2, (0, 0), LEARNER, Ok(())),
+        ];
+        for (node, (term, index), standing, expected) in cases {
+            let decided = gate.decide(&id(node), &says(&gate, term, index), standing);
+            assert_eq!(
+                decided.map_err(|refusal| refusal.kind),
+                expected,
+                "node {node} at {term}/{index}: {standing:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_both_sides_and_what_does_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path());
+        let other = Hello {
+            cluster: Digest::from_bytes([7; 32]),
+            ..says(&gate, 5, 100)
+        };
+        let refusal = gate.decide(&id(2), &other, VOTER).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::OtherCluster);
+        for part in [
+            "node-2",
+            "node-1",
+            "homelab",
+            &other.cluster.short(),
+            &gate.genesis.digest().short(),
+        ] {
+            assert!(refusal.reason.contains(part), "{part} is missing: {refusal}");
+        }
+        gate.positions.saw(id(2), Position { term: 5, index: 100 });
+        let refusal = gate.decide(&id(2), &says(&gate, 1, 2), VOTER).unwrap_err();
+        for part in ["node-2", "node-1", "term 1 and index 2", "term 5 and index 100"] {
+            assert!(refusal.reason.contains(part), "{part} is missing: {refusal}");
+        }
+    }
+
+    #[test]
+    fn before_consensus_runs_the_hello_tells_what_was_found_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let hello = gate(dir.path()).hello();
+        assert_eq!((hello.term, hello.last_index, hello.formed), (3, 9, true));
+    }
 }

@@ -20,5 +20,5 @@ mod witness;
 
 pub use boot::BootError;
 pub use listen::{Caller, ListenError};
+pub use node::{Entropy, Faces, Node, NodeOptions, Parts, Running, Stopped};
 pub use revoada_mesh::log::{LogOptions, ScriptedFaults};
-pub use node::{Faces, Node, NodeOptions, Parts, Running, Stopped};

@@ -41,7 +41,10 @@ pub(crate) type Slot = Arc<RwLock<Router>>;
 
 /// The control socket: a Unix socket of mode 0600, for the node's own user and root.
 pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
-    let failed = |source| BootError::Control { path: path.to_owned(), source };
+    let failed = |source| BootError::Control {
+        path: path.to_owned(),
+        source,
+    };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -51,7 +54,10 @@ pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
         }
         // The folder's lock is ours, but the socket may lie elsewhere and be another node's.
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")));
+            return Err(failed(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process answers there",
+            )));
         }
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
     }
@@ -66,7 +72,9 @@ pub(crate) async fn serve_control(listener: UnixListener, slot: Slot, stop: Canc
     let me = rustix::process::geteuid().as_raw();
     let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let Ok(place) = room.clone().acquire_owned().await else {
+            return;
+        };
         let stream = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -75,15 +83,22 @@ pub(crate) async fn serve_control(listener: UnixListener, slot: Slot, stop: Canc
             },
         };
         let caller = match stream.peer_cred() {
-            Ok(peer) if peer.uid() == me || peer.uid() == 0 => Ok(Caller { who: format!("uid {}", peer.uid()) }),
-            Ok(peer) => Err(format!("the control socket answers its own user and root, not uid {}", peer.uid())),
+            Ok(peer) if peer.uid() == me || peer.uid() == 0 => Ok(Caller {
+                who: format!("uid {}", peer.uid()),
+            }),
+            Ok(peer) => Err(format!(
+                "the control socket answers its own user and root, not uid {}",
+                peer.uid()
+            )),
             Err(error) => Err(format!("the kernel does not say who calls: {error}")),
         };
         let (slot, stop) = (slot.clone(), stop.clone());
         tokio::spawn(async move {
             let _place = place;
-            serve(TokioIo::new(stream), slot, stop, move |_| caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why)))
-                .await;
+            serve(TokioIo::new(stream), slot, stop, move |_| {
+                caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why))
+            })
+            .await;
         });
     }
 }
@@ -98,19 +113,32 @@ pub(crate) struct Https {
 
 impl Https {
     /// Binds, with the certificate in `folder`, which is made if there is none.
-    pub async fn bind(address: SocketAddr, folder: &Path, name: &str, token: Option<Digest>) -> Result<Self, BootError> {
+    pub async fn bind(
+        address: SocketAddr,
+        folder: &Path,
+        name: &str,
+        token: Option<Digest>,
+    ) -> Result<Self, BootError> {
         let config = certificate(folder, name, address)?;
         let hint = "";
         let listener =
-            TcpListener::bind(address).await.map_err(|source| BootError::Listen { address, hint, source })?;
-        Ok(Self { listener, acceptor: TlsAcceptor::from(config), token })
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| BootError::Listen { address, hint, source })?;
+        Ok(Self {
+            listener,
+            acceptor: TlsAcceptor::from(config),
+            token,
+        })
     }
 
     /// Serves until `stop`.
     pub async fn serve(self, slot: Slot, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
         loop {
-            let Ok(place) = room.clone().acquire_owned().await else { return };
+            let Ok(place) = room.clone().acquire_owned().await else {
+                return;
+            };
             let stream = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.listener.accept() => match accepted {
@@ -124,14 +152,16 @@ impl Https {
                 let _place = place;
                 let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
                 // A handshake that fails or takes too long is the caller's loss alone.
-                let Ok(Ok(tls)) = tokio::time::timeout(limit, acceptor.accept(stream)).await else { return };
+                let Ok(Ok(tls)) = tokio::time::timeout(limit, acceptor.accept(stream)).await else {
+                    return;
+                };
                 serve(TokioIo::new(tls), slot, stop, move |request| bearer(request, token)).await;
             });
         }
     }
 }
 
-fn bearer(request: &Request<hyper::body::Incoming>, token: Option<Digest>) -> Result<Caller, (StatusCode, String)> {
+fn bearer<B>(request: &Request<B>, token: Option<Digest>) -> Result<Caller, (StatusCode, String)> {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -139,10 +169,13 @@ fn bearer(request: &Request<hyper::body::Incoming>, token: Option<Digest>) -> Re
         .map(|given| blake3::hash(given.trim().as_bytes()));
     match (given, token) {
         // blake3's comparison takes the same time whatever differs.
-        (Some(given), Some(token)) if given == blake3::Hash::from_bytes(*token.as_bytes()) => {
-            Ok(Caller { who: "token".to_owned() })
-        }
-        (None, _) => Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN".to_owned())),
+        (Some(given), Some(token)) if given == blake3::Hash::from_bytes(*token.as_bytes()) => Ok(Caller {
+            who: "token".to_owned(),
+        }),
+        (None, _) => Err((
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: Authorization: Bearer TOKEN".to_owned(),
+        )),
         (Some(_), _) => Err((StatusCode::UNAUTHORIZED, "this is not the cluster's token".to_owned())),
     }
 }
@@ -192,7 +225,11 @@ where
 }
 
 fn denied(status: StatusCode, why: &str) -> Response {
-    let kind = if status == StatusCode::UNAUTHORIZED { "unauthenticated" } else { "denied" };
+    let kind = if status == StatusCode::UNAUTHORIZED {
+        "unauthenticated"
+    } else {
+        "denied"
+    };
     let body = serde_json::json!({"error": {"kind": kind, "message": why, "causes": []}});
     (status, axum::Json(body)).into_response()
 }
@@ -201,11 +238,19 @@ fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rus
     let failed = |what: String| BootError::Certificate { what };
     let (cert_path, key_path) = (folder.join("http.crt"), folder.join("http.key"));
     if !cert_path.exists() || !key_path.exists() {
-        let names = vec!["localhost".to_owned(), name.to_owned(), address.ip().to_string(), "127.0.0.1".to_owned()];
+        let names = vec![
+            "localhost".to_owned(),
+            name.to_owned(),
+            address.ip().to_string(),
+            "127.0.0.1".to_owned(),
+        ];
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| failed(error.to_string()))?;
         write_secret(&key_path, made.signing_key.serialize_pem().as_bytes())
             .map_err(|error| failed(format!("{}: {error}", key_path.display())))?;
-        std::fs::write(&cert_path, made.cert.pem())
+        // Whole or not at all, because half a certificate would keep the node from every later start.
+        let part = folder.join("http.crt.part");
+        std::fs::write(&part, made.cert.pem())
+            .and_then(|()| std::fs::rename(&part, &cert_path))
             .map_err(|error| failed(format!("{}: {error}", cert_path.display())))?;
     }
     let read = |path: &PathBuf, what: String| failed(format!("{}: {what}", path.display()));
@@ -226,8 +271,90 @@ fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rus
 
 fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(authorization: Option<&str>) -> Request<()> {
+        let mut request = Request::builder();
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn only_the_clusters_token_opens_the_api() {
+        let token = Some(Digest::from_bytes(*blake3::hash(b"secret").as_bytes()));
+        let caller = bearer(&asks(Some("Bearer secret")), token).unwrap();
+        assert_eq!(caller.who, "token");
+        let refused = [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("bearer secret"),
+            Some("Basic secret"),
+            Some("Bearer secrets"),
+            Some("Bearer secre"),
+            Some("Bearer Secret"),
+        ];
+        for given in refused {
+            let (status, why) = bearer(&asks(given), token).unwrap_err();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{given:?}: {why}");
+            assert!(!why.contains("secret"), "{why}");
+        }
+        // A cluster that was formed without a token lets nobody in.
+        assert!(bearer(&asks(Some("Bearer secret")), None).is_err());
+        assert!(bearer(&asks(Some("Bearer ")), None).is_err());
+    }
+
+    #[test]
+    fn the_certificate_is_made_once_and_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 7001));
+        certificate(dir.path(), "node-1", address).unwrap();
+        let (crt, key) = (dir.path().join("http.crt"), dir.path().join("http.key"));
+        let before = (std::fs::read(&crt).unwrap(), std::fs::read(&key).unwrap());
+        assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        certificate(dir.path(), "node-1", address).unwrap();
+        assert_eq!((std::fs::read(&crt).unwrap(), std::fs::read(&key).unwrap()), before);
+        std::fs::write(&key, "no key").unwrap();
+        let error = certificate(dir.path(), "node-1", address).unwrap_err();
+        assert!(error.to_string().contains("http.key"), "{error}");
+        assert_eq!(std::fs::read(&key).unwrap(), b"no key");
+    }
+
+    #[tokio::test]
+    async fn the_control_socket_is_the_owners_alone_and_takes_the_place_of_a_dead_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = bind_control(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = bind_control(&path).unwrap_err();
+        assert!(matches!(&error, BootError::Control { source, .. } if source.kind() == io::ErrorKind::AddrInUse));
+        // The process is gone, its socket is still there.
+        drop(listener);
+        bind_control(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_at_the_control_sockets_path_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "mine").unwrap();
+        let error = bind_control(&path).unwrap_err();
+        assert!(error.to_string().contains("notes.txt"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    }
 }

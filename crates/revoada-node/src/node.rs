@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -62,6 +62,9 @@ pub trait Faces: Send + Sync + 'static {
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router;
 }
 
+/// Fills a buffer with random bytes.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
+
 /// How a node is to run.
 pub struct NodeOptions {
     /// Its configuration.
@@ -71,7 +74,7 @@ pub struct NodeOptions {
     /// The time, in milliseconds since 1970.
     pub clock_ms: Clock,
     /// Random bytes.
-    pub entropy: Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>,
+    pub entropy: Entropy,
     /// How the log is kept, faults included.
     pub log: LogOptions,
     /// Topologies of the user's own.
@@ -124,10 +127,18 @@ impl Node {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|source| BootError::Folder { verb: "make", path: folder.clone(), source })?;
+            .map_err(|source| BootError::Folder {
+                verb: "make",
+                path: folder.clone(),
+                source,
+            })?;
         let lock = lock(folder)?;
         let control = listen::bind_control(&config.control_socket())?;
-        Ok(Self { options, control, _lock: lock })
+        Ok(Self {
+            options,
+            control,
+            _lock: lock,
+        })
     }
 
     /// Runs until `stop` resolves or the node is told to stop by its control socket.
@@ -135,9 +146,16 @@ impl Node {
     /// `started` is called each time that the node has booted. A boot that fails is told to whoever asks the control
     /// socket, until `stop`.
     pub async fn run(self, stop: CancellationToken, mut started: impl FnMut(Running)) -> Stopped {
-        let Self { options, control, _lock } = self;
-        let slot: Slot =
-            Arc::new(RwLock::new(options.faces.unavailable("this node is starting; ask again shortly", Vec::new())));
+        let Self {
+            options,
+            control,
+            _lock,
+        } = self;
+        let slot: Slot = Arc::new(RwLock::new(
+            options
+                .faces
+                .unavailable("this node is starting; ask again shortly", Vec::new()),
+        ));
         let control_stop = CancellationToken::new();
         let serving = tokio::spawn(listen::serve_control(control, slot.clone(), control_stop.clone()));
         let mut recovery = None;
@@ -147,7 +165,9 @@ impl Node {
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "this node cannot start");
                     let (what, causes) = (error.to_string(), causes(&error));
-                    *slot.write() = options.faces.unavailable(&format!("this node could not start: {what}"), causes);
+                    *slot.write() = options
+                        .faces
+                        .unavailable(&format!("this node could not start: {what}"), causes);
                     stop.cancelled().await;
                     break Stopped::NeverBooted(error);
                 }
@@ -179,21 +199,35 @@ impl Node {
 }
 
 fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect()
+    std::iter::successors(error.source(), |error| error.source())
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn lock(folder: &Path) -> Result<fs::File, BootError> {
     let path = folder.join("node.pid");
-    let failed = |source| BootError::Folder { verb: "lock", path: path.clone(), source };
-    let mut file =
-        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    let failed = |source| BootError::Folder {
+        verb: "lock",
+        path: path.clone(),
+        source,
+    };
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let mut owner = String::new();
             // Whoever it is: the lock is what counts, the number is a help.
             file.read_to_string(&mut owner).unwrap_or_default();
-            return Err(BootError::Owned { path: folder.to_owned(), owner: owner.trim().to_owned() });
+            return Err(BootError::Owned {
+                path: folder.to_owned(),
+                owner: owner.trim().to_owned(),
+            });
         }
         Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
     }
@@ -208,10 +242,25 @@ enum Ended {
     Recover(String),
 }
 
+/// What is open before anything is served.
+struct Serving {
+    genesis: Arc<Genesis>,
+    key: NodeKey,
+    peers: Peers,
+    book: Arc<AddressBook>,
+    transport: Arc<Transport>,
+    listener: TcpListener,
+    https: Option<Https>,
+    positions: Arc<Positions>,
+    consensus: Consensus,
+    gate: Arc<NodeGate>,
+}
+
 /// Everything of a node that runs between its boot and its stop.
 struct Services {
     running: Running,
     consensus: Consensus,
+    gate: Arc<NodeGate>,
     gossip: Arc<Gossip>,
     tasks: JoinSet<()>,
     listeners: CancellationToken,
@@ -244,7 +293,10 @@ impl Services {
             election_timeout: strategy.consensus.election_timeout,
             heartbeat: strategy.consensus.heartbeat,
             snapshot_interval: strategy.consensus.snapshot_interval,
-            log: LogOptions { identity: log_identity(&genesis, &key), ..options.log.clone() },
+            log: LogOptions {
+                identity: log_identity(&genesis, &key),
+                ..options.log.clone()
+            },
         };
         let mut opened = tokio::task::spawn_blocking(move || Opened::open(consensus_config))
             .await
@@ -261,13 +313,19 @@ impl Services {
             address,
             positions: positions.clone(),
             opened_at: opened.position(),
-            consensus: OnceLock::new(),
+            consensus: RwLock::new(None),
         });
-        let listener = TcpListener::bind(config.listen).await.map_err(|source| BootError::Listen {
-            address: config.listen,
-            hint: if source.kind() == io::ErrorKind::AddrInUse { ": the port is in use by another program" } else { "" },
-            source,
-        })?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| BootError::Listen {
+                address: config.listen,
+                hint: if source.kind() == io::ErrorKind::AddrInUse {
+                    ": the port is in use by another program"
+                } else {
+                    ""
+                },
+                source,
+            })?;
         let https = match &config.http {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
@@ -276,8 +334,53 @@ impl Services {
         let book = Arc::new(AddressBook::default());
         let peers = Peers::new(transport.clone(), book.clone());
         let consensus = opened.start(peers.clone()).await.map_err(BootError::Consensus)?;
-        // The gate is new: nobody has set it before.
-        drop(gate.consensus.set(consensus.clone()));
+        *gate.consensus.write() = Some(consensus.clone());
+        let (raft, guarded) = (consensus.clone(), gate.clone());
+        let serving = Serving {
+            genesis,
+            key,
+            peers,
+            book,
+            transport,
+            listener,
+            https,
+            positions,
+            consensus,
+            gate,
+        };
+        let booted = Self::serve(options, slot, serving, recovery).await;
+        if booted.is_err() {
+            // A node that says that it could not start must not vote behind its own back.
+            raft.stop().await;
+            guarded.consensus.write().take();
+        }
+        booted
+    }
+
+    async fn serve(
+        options: &NodeOptions,
+        slot: &Slot,
+        serving: Serving,
+        recovery: Option<String>,
+    ) -> Result<Self, BootError> {
+        let Serving {
+            genesis,
+            key,
+            peers,
+            book,
+            transport,
+            listener,
+            https,
+            positions,
+            consensus,
+            gate,
+        } = serving;
+        let config = &options.config;
+        let folder = &config.folder;
+        let declaration = genesis.declaration();
+        let strategy = declaration.strategy();
+        let me = key.id();
+        let address = config.address();
 
         let started_ms = (options.clock_ms)();
         let (facts_told, facts) = watch::channel(Facts {
@@ -336,8 +439,11 @@ impl Services {
             stop,
         });
         let spool = folder.join("spool");
-        fs::create_dir_all(&spool)
-            .map_err(|source| BootError::Folder { verb: "make", path: spool.clone(), source })?;
+        fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
+            verb: "make",
+            path: spool.clone(),
+            source,
+        })?;
         let figures = (driver.clone(), admin.clone());
         let router = options.faces.serve(Parts {
             store: store.clone(),
@@ -349,24 +455,46 @@ impl Services {
 
         let handlers: BTreeMap<Protocol, Handler> = BTreeMap::from([
             (Protocol::Raft, consensus.raft_handler()),
-            (Protocol::Forward, consensus.forward_handler(admin::extra(admin.clone()))),
+            (
+                Protocol::Forward,
+                consensus.forward_handler(admin::extra(admin.clone())),
+            ),
             (Protocol::Gossip, gossip.handler()),
         ]);
         let listeners = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(listeners.clone().run_until_cancelled_owned(transport.serve(listener, handlers)).map_unit());
+        tasks.spawn(
+            listeners
+                .clone()
+                .run_until_cancelled_owned(transport.serve(listener, handlers))
+                .map_unit(),
+        );
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
         tasks.spawn(formation::run(me, genesis.clone(), seeds, peers, consensus.clone()));
         tasks.spawn(driver.clone().run());
         tasks.spawn(witness::run(consensus.clone(), key));
-        tasks.spawn(tell(facts_told, gossip.clone(), consensus.clone(), strategy.membership.gossip_cadence));
+        tasks.spawn(tell(
+            facts_told,
+            gossip.clone(),
+            consensus.clone(),
+            strategy.membership.gossip_cadence,
+        ));
         if let Some(reason) = recovery {
             tasks.spawn(recovery::record(driver, reason));
         }
         *slot.write() = router;
-        Ok(Self { running: Running { store, admin }, consensus, gossip, tasks, listeners, stopping, told })
+        Ok(Self {
+            running: Running { store, admin },
+            consensus,
+            gate,
+            gossip,
+            tasks,
+            listeners,
+            stopping,
+            told,
+        })
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Ended {
@@ -395,6 +523,7 @@ impl Services {
         // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
         self.consensus.stop().await;
+        self.gate.consensus.write().take();
         drop(self.gossip);
         ended
     }
@@ -409,7 +538,9 @@ async fn hand_over(consensus: &Consensus) {
         .iter()
         .filter(|(id, _)| raft.voters.contains(id) && raft.answered.get(id).is_some_and(|ago| *ago < near))
         .max_by_key(|(_, matched)| **matched);
-    let (true, Some((successor, _))) = (raft.leads, successor) else { return };
+    let (true, Some((successor, _))) = (raft.leads, successor) else {
+        return;
+    };
     if let Err(error) = consensus.hand_over(*successor).await {
         tracing::debug!(%error, "leadership is not handed over");
         return;
@@ -435,9 +566,15 @@ impl<F: Future> MapUnit for F {}
 
 fn read_genesis(config: &NodeConfig, own: &[Arc<dyn TopologyStrategy>]) -> Result<Genesis, BootError> {
     let path = &config.genesis;
-    let bytes =
-        fs::read(path).map_err(|source| BootError::Folder { verb: "read the genesis", path: path.clone(), source })?;
-    Genesis::parse_with(&bytes, own).map_err(|source| BootError::Genesis { path: path.clone(), source })
+    let bytes = fs::read(path).map_err(|source| BootError::Folder {
+        verb: "read the genesis",
+        path: path.clone(),
+        source,
+    })?;
+    Genesis::parse_with(&bytes, own).map_err(|source| BootError::Genesis {
+        path: path.clone(),
+        source,
+    })
 }
 
 /// A folder belongs to the cluster that it was first used for.
@@ -450,13 +587,17 @@ fn check_cluster(folder: &Path, genesis: &Genesis) -> Result<(), BootError> {
     let expected = genesis.digest().to_string();
     match fs::read_to_string(&path) {
         Ok(found) if found.trim() == expected => Ok(()),
-        Ok(found) => {
-            Err(BootError::OtherCluster { path: folder.to_owned(), expected, found: found.trim().to_owned() })
-        }
+        Ok(found) => Err(BootError::OtherCluster {
+            path: folder.to_owned(),
+            expected,
+            found: found.trim().to_owned(),
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let part = folder.join("cluster.part");
             let mut file = fs::File::create(&part).map_err(failed("write"))?;
-            writeln!(file, "{expected}").and_then(|()| file.sync_all()).map_err(failed("write"))?;
+            writeln!(file, "{expected}")
+                .and_then(|()| file.sync_all())
+                .map_err(failed("write"))?;
             fs::rename(&part, &path).map_err(failed("write"))
         }
         Err(error) => Err(failed("read")(error)),
@@ -471,13 +612,23 @@ fn next_generation(folder: &Path, started_ms: u64) -> Result<u64, BootError> {
         // A file that was cut short by a crash: the clock alone has to do.
         Ok(text) => text.trim().parse().unwrap_or(0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(source) => return Err(BootError::Folder { verb: "read", path, source }),
+        Err(source) => {
+            return Err(BootError::Folder {
+                verb: "read",
+                path,
+                source,
+            });
+        }
     };
     let next = started_ms.max(before.saturating_add(1));
     let part = folder.join("generation.part");
     fs::write(&part, format!("{next}\n"))
         .and_then(|()| fs::rename(&part, &path))
-        .map_err(|source| BootError::Folder { verb: "write", path, source })?;
+        .map_err(|source| BootError::Folder {
+            verb: "write",
+            path,
+            source,
+        })?;
     Ok(next)
 }
 
@@ -491,7 +642,11 @@ fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Resul
             None => String::new(),
         },
     };
-    Err(BootError::NotAFounder { name: config.name.clone(), id: key.id().to_string(), hint })
+    Err(BootError::NotAFounder {
+        name: config.name.clone(),
+        id: key.id().to_string(),
+        hint,
+    })
 }
 
 /// A log is tied to its cluster and node, so that segments that were copied from another are refused.
@@ -543,7 +698,12 @@ async fn open_store(
                 genesis.founders().len()
             )));
         }
-        _ => return Err(unsupported(format!("this build does not serve the backend {}", spec.kind().name()))),
+        _ => {
+            return Err(unsupported(format!(
+                "this build does not serve the backend {}",
+                spec.kind().name()
+            )));
+        }
     };
     if !declaration.audit() {
         return Ok(store);
@@ -591,3 +751,6 @@ fn resident_bytes() -> u64 {
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
+
+#[cfg(test)]
+mod tests;

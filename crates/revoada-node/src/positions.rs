@@ -49,14 +49,24 @@ impl Positions {
             }),
             Err(_) => BTreeMap::new(),
         };
-        Self { path, known: Mutex::new(Known { positions, changed: false, saved: None }) }
+        Self {
+            path,
+            known: Mutex::new(Known {
+                positions,
+                changed: false,
+                saved: None,
+            }),
+        }
     }
 
     /// Remembers that `node` has come this far. A position never goes back here.
     pub fn saw(&self, node: NodeId, seen: Position) {
         let mut known = self.known.lock();
         let position = known.positions.entry(node).or_default();
-        let next = Position { term: position.term.max(seen.term), index: position.index.max(seen.index) };
+        let next = Position {
+            term: position.term.max(seen.term),
+            index: position.index.max(seen.index),
+        };
         if next != *position {
             *position = next;
             known.changed = true;

@@ -27,7 +27,10 @@ pub(crate) async fn record(driver: Driver, reason: String) {
             continue;
         }
         let me = driver.consensus.read(|state| {
-            state.roles().get(&driver.me).map_or_else(|| driver.me.short(), |record| record.name.clone())
+            state
+                .roles()
+                .get(&driver.me)
+                .map_or_else(|| driver.me.short(), |record| record.name.clone())
         });
         let mut done = true;
         for record in lost {

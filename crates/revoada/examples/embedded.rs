@@ -12,9 +12,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .start()
         .await?;
     let document = "kind: ConfigMap\nmetadata: { name: hello }\ndata: { answer: \"42\" }\n";
-    let applied = cluster.apply(vec![Resource::parse(document.into(), ResourceFormat::Yaml)?]).await?;
-    println!("{} is at revision {} of {}", applied[0].reference, applied[0].revision, cluster.id());
-    println!("{}", String::from_utf8(cluster.get(&applied[0].reference).await?.resource.document.to_vec())?);
+    let applied = cluster
+        .apply(vec![Resource::parse(document.into(), ResourceFormat::Yaml)?])
+        .await?;
+    println!(
+        "{} is at revision {} of {}",
+        applied[0].reference,
+        applied[0].revision,
+        cluster.id()
+    );
+    println!(
+        "{}",
+        String::from_utf8(cluster.get(&applied[0].reference).await?.resource.document.to_vec())?
+    );
     cluster.shutdown().await?;
     Ok(())
 }

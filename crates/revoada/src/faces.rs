@@ -23,7 +23,10 @@ impl Faces for NativeFaces {
     }
 
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
-        boot_failed(Failure { causes, ..Failure::new(ErrorKind::Unavailable, what) })
+        boot_failed(Failure {
+            causes,
+            ..Failure::new(ErrorKind::Unavailable, what)
+        })
     }
 }
 

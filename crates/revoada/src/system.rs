@@ -8,7 +8,11 @@ use revoada_mesh::keyspace::Clock;
 
 /// The wall clock, in milliseconds since 1970; 0 for a clock that stands before it.
 pub fn clock() -> Clock {
-    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+    Arc::new(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as u64)
+    })
 }
 
 /// Fills `bytes` with the kernel's random bytes.

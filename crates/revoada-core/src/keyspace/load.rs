@@ -25,7 +25,10 @@ impl Keyspace {
     /// # Errors
     /// An entry whose numbers contradict each other, that is there twice, too large, or attached to a lease.
     pub fn load(revision: Revision, entries: impl IntoIterator<Item = Entry>) -> Result<Self, LoadRefused> {
-        let mut keyspace = Self { revision: revision.max(FIRST_REVISION), ..Self::new() };
+        let mut keyspace = Self {
+            revision: revision.max(FIRST_REVISION),
+            ..Self::new()
+        };
         for Entry { key, version } in entries {
             let within = |revision| (FIRST_REVISION + 1..=RESTORE_REVISION_MAX).contains(&revision);
             let what = if key.is_empty() || key.len() > KEY_BYTES_MAX || version.value.len() > VALUE_BYTES_MAX {
@@ -45,7 +48,10 @@ impl Keyspace {
             keyspace.revision = keyspace.revision.max(version.mod_revision);
             keyspace.data_bytes += (key.len() + version.value.len()) as u64;
             if keyspace.current.insert(key.clone(), Arc::new(version)).is_some() {
-                return Err(LoadRefused { key, what: "it is there twice" });
+                return Err(LoadRefused {
+                    key,
+                    what: "it is there twice",
+                });
             }
         }
         keyspace.compacted = keyspace.revision;
@@ -62,9 +68,17 @@ mod tests {
     use crate::keyspace::{KeyRange, Op, Operation, RangeQuery, Txn, Version};
 
     fn entry(key: &'static str, create_revision: u64, mod_revision: u64) -> Entry {
-        let version =
-            Version { create_revision, mod_revision, version: 1, lease: NO_LEASE, value: Bytes::from_static(b"v") };
-        Entry { key: Bytes::from_static(key.as_bytes()), version }
+        let version = Version {
+            create_revision,
+            mod_revision,
+            version: 1,
+            lease: NO_LEASE,
+            value: Bytes::from_static(b"v"),
+        };
+        Entry {
+            key: Bytes::from_static(key.as_bytes()),
+            version,
+        }
     }
 
     #[test]
@@ -78,7 +92,9 @@ mod tests {
         assert!(keyspace.events_after(3, 10).is_err(), "nor what happened before");
         assert!(keyspace.events_after(4, 10).unwrap().is_empty());
 
-        let outcome = keyspace.apply(Operation::Txn(Txn::always(vec![Op::put("a", "w")]))).unwrap();
+        let outcome = keyspace
+            .apply(Operation::Txn(Txn::always(vec![Op::put("a", "w")])))
+            .unwrap();
         assert_eq!(outcome.revision, 5);
         assert_eq!(keyspace.get(b"a").unwrap().version, 2);
         assert_eq!(keyspace.events_after(4, 10).unwrap().len(), 1);

@@ -29,7 +29,11 @@ struct Rest {
 impl ClusterState {
     /// Writes the state. Equal states write equal bytes.
     pub fn write_checkpoint(&self, out: &mut impl Write) -> io::Result<()> {
-        let rest = RestRef { roles: &self.roles, chain: &self.chain, staged: self.staged.as_deref() };
+        let rest = RestRef {
+            roles: &self.roles,
+            chain: &self.chain,
+            staged: self.staged.as_deref(),
+        };
         let rest = cbor4ii::serde::to_vec(Vec::new(), &rest).map_err(io::Error::other)?;
         out.write_all(&(rest.len() as u64).to_le_bytes())?;
         out.write_all(&rest)?;

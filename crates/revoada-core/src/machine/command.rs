@@ -86,11 +86,19 @@ pub struct Refused {
 
 impl Refused {
     pub(super) fn because(kind: ErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), operation: None }
+        Self {
+            kind,
+            reason: reason.into(),
+            operation: None,
+        }
     }
 
     pub(super) fn new(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
-        Self { kind, reason: error.to_string(), operation: None }
+        Self {
+            kind,
+            reason: error.to_string(),
+            operation: None,
+        }
     }
 }
 
@@ -122,7 +130,11 @@ impl Command {
         match self {
             Self::Keyspace(operation) => FRAME + bytes_of(operation),
             Self::Stage { entries, .. } => {
-                FRAME + entries.iter().map(|(key, value)| key.len() + value.len() + 16).sum::<usize>()
+                FRAME
+                    + entries
+                        .iter()
+                        .map(|(key, value)| key.len() + value.len() + 16)
+                        .sum::<usize>()
             }
             Self::Transit(_) | Self::Note(_) | Self::Witness { .. } | Self::RestoreStaged { .. } => 4 * FRAME,
         }
@@ -132,7 +144,11 @@ impl Command {
 fn bytes_of(operation: &Operation) -> usize {
     match operation {
         Operation::Txn(txn) => bytes_of_txn(txn),
-        Operation::Restore(restore) => restore.entries.iter().map(|(key, value)| key.len() + value.len() + 16).sum(),
+        Operation::Restore(restore) => restore
+            .entries
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 16)
+            .sum(),
         Operation::Compact { .. }
         | Operation::LeaseGrant { .. }
         | Operation::LeaseRevoke { .. }

@@ -88,7 +88,9 @@ impl ClusterState {
             Command::Transit(block) => self.transit(block, context),
             Command::Note(note) => {
                 let mut roles = (*self.roles).clone();
-                roles.apply_note(&note).map_err(|refused| Refused::new(refused.kind(), &refused))?;
+                roles
+                    .apply_note(&note)
+                    .map_err(|refused| Refused::new(refused.kind(), &refused))?;
                 self.roles = Arc::new(roles);
                 Ok(Done::Noted)
             }
@@ -97,11 +99,18 @@ impl ClusterState {
             Command::RestoreStaged { id, prefix, revision } => match self.staged.take() {
                 Some(staged) if staged.id == id => {
                     let entries = Arc::unwrap_or_clone(staged).entries;
-                    self.change(Operation::Restore(Restore { prefix, revision, entries }))
+                    self.change(Operation::Restore(Restore {
+                        prefix,
+                        revision,
+                        entries,
+                    }))
                 }
                 other => {
                     self.staged = other;
-                    Err(Refused::because(ErrorKind::Conflict, "another restore was begun before this one ended".to_owned()))
+                    Err(Refused::because(
+                        ErrorKind::Conflict,
+                        "another restore was begun before this one ended".to_owned(),
+                    ))
                 }
             },
         }
@@ -112,20 +121,34 @@ impl ClusterState {
             Ok(outcome) => Ok(Done::Keyspace(Box::new(outcome))),
             Err(refused) => {
                 let reason = refused.to_string();
-                Err(Refused { kind: refused.kind(), reason, operation: Some(Box::new(refused)) })
+                Err(Refused {
+                    kind: refused.kind(),
+                    reason,
+                    operation: Some(Box::new(refused)),
+                })
             }
         }
     }
 
     fn transit(&mut self, block: Block, context: Context) -> Reply {
         if !self.is_member(&block.body.proposer) {
-            return Err(Refused::because(ErrorKind::Denied, format!("the proposer {} is not a member of this cluster", block.body.proposer.short())));
+            return Err(Refused::because(
+                ErrorKind::Denied,
+                format!(
+                    "the proposer {} is not a member of this cluster",
+                    block.body.proposer.short()
+                ),
+            ));
         }
         let refused = |refused: crate::roles::TransitionRefused| Refused::new(refused.kind(), &refused);
         // Both must accept it before either changes.
-        self.chain.check(&block, context.term).map_err(|error| Refused::new(ErrorKind::Conflict, &error))?;
+        self.chain
+            .check(&block, context.term)
+            .map_err(|error| Refused::new(ErrorKind::Conflict, &error))?;
         let mut roles = (*self.roles).clone();
-        roles.apply(&block.body.transition, block.body.time_ms).map_err(refused)?;
+        roles
+            .apply(&block.body.transition, block.body.time_ms)
+            .map_err(refused)?;
         let index = block.body.index;
         let digest = self
             .chain
@@ -137,7 +160,10 @@ impl ClusterState {
 
     fn witness(&mut self, index: u64, digest: &Digest, witness: Witness) -> Reply {
         if !self.is_member(&witness.node) {
-            return Err(Refused::because(ErrorKind::Denied, format!("the witness {} is not a member of this cluster", witness.node.short())));
+            return Err(Refused::because(
+                ErrorKind::Denied,
+                format!("the witness {} is not a member of this cluster", witness.node.short()),
+            ));
         }
         match self.chain.add_witness(index, digest, witness) {
             Ok(new) => Ok(Done::Witnessed { new }),
@@ -147,17 +173,34 @@ impl ClusterState {
 
     fn stage(&mut self, id: u64, first: bool, entries: Vec<(Bytes, Bytes)>) -> Reply {
         if first {
-            self.staged = Some(Arc::new(Staged { id, entries: Vec::new() }));
+            self.staged = Some(Arc::new(Staged {
+                id,
+                entries: Vec::new(),
+            }));
         }
-        let conflict = || Refused::because(ErrorKind::Conflict, "another restore was begun before this one ended".to_owned());
-        let staged = self.staged.as_mut().filter(|staged| staged.id == id).ok_or_else(conflict)?;
+        let conflict = || {
+            Refused::because(
+                ErrorKind::Conflict,
+                "another restore was begun before this one ended".to_owned(),
+            )
+        };
+        let staged = self
+            .staged
+            .as_mut()
+            .filter(|staged| staged.id == id)
+            .ok_or_else(conflict)?;
         let staged = Arc::make_mut(staged);
         if staged.entries.len() + entries.len() > limits::RESTORE_ENTRIES_MAX {
             self.staged = None;
-            return Err(Refused::because(ErrorKind::Exhausted, format!("a snapshot of more than {} entries", limits::RESTORE_ENTRIES_MAX)));
+            return Err(Refused::because(
+                ErrorKind::Exhausted,
+                format!("a snapshot of more than {} entries", limits::RESTORE_ENTRIES_MAX),
+            ));
         }
         staged.entries.extend(entries);
-        Ok(Done::Staged { entries: staged.entries.len() as u64 })
+        Ok(Done::Staged {
+            entries: staged.entries.len() as u64,
+        })
     }
 }
 
@@ -174,7 +217,10 @@ pub struct RoleView {
 
 impl From<&ClusterState> for RoleView {
     fn from(state: &ClusterState) -> Self {
-        Self { roles: state.roles.clone(), head: state.chain.head(), blocks: state.chain.len() }
+        Self {
+            roles: state.roles.clone(),
+            head: state.chain.head(),
+            blocks: state.chain.len(),
+        }
     }
 }
-

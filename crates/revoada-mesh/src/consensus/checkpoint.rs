@@ -88,7 +88,10 @@ struct OnDisk {
 
 impl CheckpointFile {
     fn new(path: PathBuf, passing: bool) -> Self {
-        Self(Arc::new(OnDisk { path, passing: passing.into() }))
+        Self(Arc::new(OnDisk {
+            path,
+            passing: passing.into(),
+        }))
     }
 
     /// Where it is.
@@ -136,7 +139,9 @@ impl Checkpoints {
         let mut whole = Vec::new();
         for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
             let path = entry.map_err(failed("list", folder))?.path();
-            let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".checkpoint")?.parse::<u64>().ok());
+            let number = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_suffix(".checkpoint")?.parse::<u64>().ok());
             match number {
                 Some(number) => whole.push((number, path)),
                 None if path.extension().is_some_and(|extension| extension == "part") => {
@@ -154,7 +159,9 @@ impl Checkpoints {
             placing: Mutex::new(()),
             next: AtomicU64::new(whole.last().map_or(1, |(number, _)| number + 1)),
         };
-        let Some((_, newest)) = whole.pop() else { return Ok((checkpoints, None)) };
+        let Some((_, newest)) = whole.pop() else {
+            return Ok((checkpoints, None));
+        };
         let (meta, state) = checkpoints.read(&newest)?;
         for (_, older) in whole {
             fs::remove_file(&older).map_err(failed("remove the older", &older))?;
@@ -171,19 +178,35 @@ impl Checkpoints {
     /// Writes `state` as it was at `meta`, synced and renamed into place. Blocks; call it off the runtime.
     pub fn write(&self, meta: SnapshotMeta, state: &ClusterState) -> Result<CheckpointFile, CheckpointError> {
         let part = self.part();
-        let failed = |source| CheckpointError::Io { verb: "write", path: part.clone(), source };
+        let failed = |source| CheckpointError::Io {
+            verb: "write",
+            path: part.clone(),
+            source,
+        };
         let written = (|| {
-            let mut out = Hashing { inner: BufWriter::with_capacity(1 << 18, File::create(&part)?), hasher: blake3::Hasher::new() };
+            let mut out = Hashing {
+                inner: BufWriter::with_capacity(1 << 18, File::create(&part)?),
+                hasher: blake3::Hasher::new(),
+            };
             out.write_all(MAGIC)?;
             out.write_all(&FORMAT.to_le_bytes())?;
-            let header = cbor4ii::serde::to_vec(Vec::new(), &Header { cluster: self.cluster, meta: meta.clone() })
-                .map_err(io::Error::other)?;
+            let header = cbor4ii::serde::to_vec(
+                Vec::new(),
+                &Header {
+                    cluster: self.cluster,
+                    meta: meta.clone(),
+                },
+            )
+            .map_err(io::Error::other)?;
             out.write_all(&u32::try_from(header.len()).map_err(io::Error::other)?.to_le_bytes())?;
             out.write_all(&header)?;
             state.write_checkpoint(&mut out)?;
             let digest = out.hasher.finalize();
             out.inner.write_all(digest.as_bytes())?;
-            out.inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+            out.inner
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?
+                .sync_all()
         })();
         if let Err(error) = written {
             // The first error is the one to tell of; a part that stays is removed at the next start.
@@ -201,19 +224,33 @@ impl Checkpoints {
     /// Reads and verifies a checkpoint. Blocks.
     pub fn read(&self, path: &Path) -> Result<(SnapshotMeta, ClusterState), CheckpointError> {
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                CheckpointError::Damaged { path: path.to_owned(), what: "it is cut short".to_owned() }
-            }
-            io::ErrorKind::InvalidData => {
-                CheckpointError::Damaged { path: path.to_owned(), what: source.to_string() }
-            }
-            _ => CheckpointError::Io { verb: "read", path: path.to_owned(), source },
+            io::ErrorKind::UnexpectedEof => CheckpointError::Damaged {
+                path: path.to_owned(),
+                what: "it is cut short".to_owned(),
+            },
+            io::ErrorKind::InvalidData => CheckpointError::Damaged {
+                path: path.to_owned(),
+                what: source.to_string(),
+            },
+            _ => CheckpointError::Io {
+                verb: "read",
+                path: path.to_owned(),
+                source,
+            },
         };
-        let damaged = |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.to_owned() };
+        let damaged = |what: &str| CheckpointError::Damaged {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        };
         let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        let body_bytes = bytes.checked_sub(DIGEST_BYTES).ok_or_else(|| damaged("it is cut short"))?;
-        let mut input = Hashing { inner: BufReader::with_capacity(1 << 18, file), hasher: blake3::Hasher::new() };
+        let body_bytes = bytes
+            .checked_sub(DIGEST_BYTES)
+            .ok_or_else(|| damaged("it is cut short"))?;
+        let mut input = Hashing {
+            inner: BufReader::with_capacity(1 << 18, file),
+            hasher: blake3::Hasher::new(),
+        };
         let mut body = (&mut input).take(body_bytes);
         let mut magic = [0; 8];
         body.read_exact(&mut magic).map_err(failed)?;
@@ -222,7 +259,10 @@ impl Checkpoints {
         }
         let format = read_u32(&mut body).map_err(failed)?;
         if format > FORMAT {
-            return Err(CheckpointError::NewerFormat { path: path.to_owned(), found: format });
+            return Err(CheckpointError::NewerFormat {
+                path: path.to_owned(),
+                found: format,
+            });
         }
         let header_bytes = read_u32(&mut body).map_err(failed)?;
         if header_bytes > HEADER_BYTES_MAX {
@@ -254,28 +294,45 @@ impl Checkpoints {
     /// Starts to receive a checkpoint of `bytes` bytes from another node. Blocks shortly.
     pub fn receive(self: &Arc<Self>, bytes: u64) -> Result<Receiving, CheckpointError> {
         let path = self.part();
-        let file = File::create(&path)
-            .map_err(|source| CheckpointError::Io { verb: "create", path: path.clone(), source })?;
-        Ok(Receiving { file, left: bytes, part: CheckpointFile::new(path, true) })
+        let file = File::create(&path).map_err(|source| CheckpointError::Io {
+            verb: "create",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Receiving {
+            file,
+            left: bytes,
+            part: CheckpointFile::new(path, true),
+        })
     }
 
     fn part(&self) -> PathBuf {
-        self.folder.join(format!("{:020}.part", self.next.fetch_add(1, Ordering::Relaxed)))
+        self.folder
+            .join(format!("{:020}.part", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Gives a whole and synced part its place, unless what counts already is as new: a checkpoint that took long to
     /// write, while a newer one was installed, must not come back at the next start, where the log behind it is gone.
     fn place(&self, meta: SnapshotMeta, part: CheckpointFile) -> Result<CheckpointFile, CheckpointError> {
         let _placing = self.placing.lock();
-        if self.current().is_some_and(|(current, _)| current.last_log_id >= meta.last_log_id) {
+        if self
+            .current()
+            .is_some_and(|(current, _)| current.last_log_id >= meta.last_log_id)
+        {
             return Ok(part);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{number:020}.checkpoint"));
-        let failed = |source| CheckpointError::Io { verb: "put in place", path: path.clone(), source };
+        let failed = |source| CheckpointError::Io {
+            verb: "put in place",
+            path: path.clone(),
+            source,
+        };
         fs::rename(part.path(), &path).map_err(failed)?;
         part.0.passing.store(false, Ordering::Relaxed);
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)?;
         let file = CheckpointFile::new(path, false);
         let old = self.current.lock().replace((meta, file.clone()));
         if let Some((_, old)) = old {
@@ -295,13 +352,18 @@ pub struct Receiving {
 impl Receiving {
     /// Appends a piece; more than was announced is an error. Blocks.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), CheckpointError> {
-        self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(|| CheckpointError::Damaged {
+        self.left = self
+            .left
+            .checked_sub(piece.len() as u64)
+            .ok_or_else(|| CheckpointError::Damaged {
+                path: self.part.path().to_owned(),
+                what: "more came than was announced".to_owned(),
+            })?;
+        self.file.write_all(piece).map_err(|source| CheckpointError::Io {
+            verb: "write",
             path: self.part.path().to_owned(),
-            what: "more came than was announced".to_owned(),
-        })?;
-        self.file
-            .write_all(piece)
-            .map_err(|source| CheckpointError::Io { verb: "write", path: self.part.path().to_owned(), source })
+            source,
+        })
     }
 
     /// Syncs what came and verifies its digest: an installation that fails stops the node, so it gets none that is cut
@@ -314,9 +376,11 @@ impl Receiving {
                 what: format!("{} bytes of it never came", self.left),
             });
         }
-        self.file
-            .sync_all()
-            .map_err(|source| CheckpointError::Io { verb: "sync", path: path.to_owned(), source })?;
+        self.file.sync_all().map_err(|source| CheckpointError::Io {
+            verb: "sync",
+            path: path.to_owned(),
+            source,
+        })?;
         check_digest(path)?;
         Ok(self.part)
     }
@@ -324,11 +388,20 @@ impl Receiving {
 
 /// Whether the last 32 bytes of a file are the digest of all before.
 fn check_digest(path: &Path) -> Result<(), CheckpointError> {
-    let failed = |source| CheckpointError::Io { verb: "read", path: path.to_owned(), source };
-    let damaged = |what: &str| CheckpointError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let failed = |source| CheckpointError::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let damaged = |what: &str| CheckpointError::Damaged {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
     let mut file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
-    let body_bytes = bytes.checked_sub(DIGEST_BYTES).ok_or_else(|| damaged("it is cut short"))?;
+    let body_bytes = bytes
+        .checked_sub(DIGEST_BYTES)
+        .ok_or_else(|| damaged("it is cut short"))?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader((&mut file).take(body_bytes)).map_err(failed)?;
     let mut stored = [0; DIGEST_BYTES as usize];

@@ -49,8 +49,12 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
     tokio::spawn(stop.clone().run_until_cancelled_owned(write(sink, queue)));
     let room = std::sync::Arc::new(tokio::sync::Semaphore::new(limits::FORWARDED_PER_CONNECTION_MAX));
     while let Some(Ok(frame)) = frames.next().await {
-        let Some(Message { verb, call, body }) = Message::decode(frame) else { return };
-        let Ok(slot) = room.clone().acquire_owned().await else { return };
+        let Some(Message { verb, call, body }) = Message::decode(frame) else {
+            return;
+        };
+        let Ok(slot) = room.clone().acquire_owned().await else {
+            return;
+        };
         let (raft, reads, extra, answers) = (raft.clone(), reads.clone(), extra.clone(), answers.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             let _slot = slot;
@@ -70,7 +74,9 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
 async fn propose(raft: &Raft, batch: Bytes) -> Proposed {
     // What cannot be read must not reach the log: every node would stop at it, and again after each start.
     if let Err(error) = Command::decode_batch(&batch) {
-        return Proposed::Failed(ProposeError::Unavailable(format!("the leader did not take it: {error}")));
+        return Proposed::Failed(ProposeError::Unavailable(format!(
+            "the leader did not take it: {error}"
+        )));
     }
     match append(raft, batch).await {
         Attempt::Done(replies) => Proposed::Done(replies),

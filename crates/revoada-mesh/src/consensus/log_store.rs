@@ -48,7 +48,11 @@ fn bytes_of(entry: &Entry) -> usize {
 
 impl Recent {
     fn push(&mut self, entry: Entry) {
-        if self.entries.back().is_some_and(|last| last.index() + 1 != entry.index()) {
+        if self
+            .entries
+            .back()
+            .is_some_and(|last| last.index() + 1 != entry.index())
+        {
             self.clear();
         }
         self.bytes += bytes_of(&entry);
@@ -117,12 +121,18 @@ pub struct LogStore {
 type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
-    cbor4ii::serde::to_vec(Vec::new(), value).map(Bytes::from).map_err(io::Error::other)
+    cbor4ii::serde::to_vec(Vec::new(), value)
+        .map(Bytes::from)
+        .map_err(io::Error::other)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> io::Result<T> {
-    cbor4ii::serde::from_slice(bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{what} of the log cannot be read: {error}")))
+    cbor4ii::serde::from_slice(bytes).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{what} of the log cannot be read: {error}"),
+        )
+    })
 }
 
 impl LogStore {
@@ -133,7 +143,12 @@ impl LogStore {
             None => None,
         };
         let durable = Arc::new(AtomicU64::new(engine.bounds().last_index.unwrap_or_default()));
-        Ok(Self { engine, recent: Arc::default(), vote: Arc::new(Mutex::new(vote)), durable })
+        Ok(Self {
+            engine,
+            recent: Arc::default(),
+            vote: Arc::new(Mutex::new(vote)),
+            durable,
+        })
     }
 
     /// The engine, for its figures.
@@ -159,8 +174,13 @@ impl LogStore {
         if let Some(entries) = self.recent.lock().read(start, end, bytes_max) {
             return Ok(entries);
         }
-        let entries = self.engine.read(start..end, usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
-        entries.iter().map(|entry| decode(&entry.payload, &format!("entry {}", entry.index))).collect()
+        let entries = self
+            .engine
+            .read(start..end, usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
+        entries
+            .iter()
+            .map(|entry| decode(&entry.payload, &format!("entry {}", entry.index)))
+            .collect()
     }
 
     /// Runs one change of the engine and waits until it is durable.
@@ -193,7 +213,9 @@ impl RaftLogReader<Types> for LogStore {
     ) -> io::Result<Vec<Entry>> {
         let (mut start, end) = bounds(&range);
         let held = self.engine.bounds();
-        let Some(last) = held.last_index else { return Ok(Vec::new()) };
+        let Some(last) = held.last_index else {
+            return Ok(Vec::new());
+        };
         start = start.max(held.first_index);
         let end = end.min(last + 1);
         let mut all = Vec::new();
@@ -218,7 +240,11 @@ impl RaftLogReader<Types> for LogStore {
         let store = self.clone();
         // Piece by piece: after a restart the whole log behind the checkpoint is read here.
         let pieces = futures::stream::try_unfold(start, move |start| {
-            let read = if start < end { store.read(start, end, limits::APPEND_BYTES_MAX) } else { Ok(Vec::new()) };
+            let read = if start < end {
+                store.read(start, end, limits::APPEND_BYTES_MAX)
+            } else {
+                Ok(Vec::new())
+            };
             futures::future::ready(read.map(|entries| {
                 let next = entries.last()?.index() + 1;
                 Some((futures::stream::iter(entries.into_iter().map(Ok)), next))
@@ -244,7 +270,10 @@ impl RaftLogStorage<Types> for LogStore {
             Some(last) => self.read(last, last + 1, 1)?.last().map(|entry| entry.log_id),
             None => last_purged_log_id,
         };
-        Ok(LogState { last_purged_log_id, last_log_id })
+        Ok(LogState {
+            last_purged_log_id,
+            last_log_id,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -253,7 +282,8 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let value = encode(vote)?;
-        self.durably(|engine, done| engine.put_metadata(slot::VOTE, value, done)).await?;
+        self.durably(|engine, done| engine.put_metadata(slot::VOTE, value, done))
+            .await?;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -286,7 +316,10 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut recent = self.recent.lock();
             for entry in entries {
-                records.push(LogEntry { index: entry.index(), payload: encode(&entry)? });
+                records.push(LogEntry {
+                    index: entry.index(),
+                    payload: encode(&entry)?,
+                });
                 recent.push(entry);
             }
         }

@@ -72,9 +72,19 @@ impl Machine {
         };
         let (last_applied, membership) =
             meta.map_or_else(Default::default, |meta| (meta.last_log_id, meta.last_membership));
-        let position = Position { state, last_applied, membership };
+        let position = Position {
+            state,
+            last_applied,
+            membership,
+        };
         let applied = watch::Sender::new(applied(&position));
-        Self { shared: Arc::new(Shared { state: RwLock::new(position), applied }), checkpoints }
+        Self {
+            shared: Arc::new(Shared {
+                state: RwLock::new(position),
+                applied,
+            }),
+            checkpoints,
+        }
     }
 
     /// The last applied entry.
@@ -92,7 +102,7 @@ fn applied(position: &Position) -> Applied {
     Applied {
         index: position.last_applied.as_ref().map_or(0, |id| id.index),
         revision: position.state.keyspace().revision(),
-        blocks: position.state.chain().len() as u64,
+        blocks: position.state.chain().len(),
     }
 }
 
@@ -117,8 +127,16 @@ impl RaftStateMachine<Types> for Machine {
                     EntryPayload::Blank => Replies::default(),
                     EntryPayload::Normal(batch) => {
                         let commands = Command::decode_batch(&batch.0).map_err(io::Error::other)?;
-                        let context = Context { index: entry.log_id.index, term };
-                        Replies(commands.into_iter().map(|command| position.state.apply(command, context)).collect())
+                        let context = Context {
+                            index: entry.log_id.index,
+                            term,
+                        };
+                        Replies(
+                            commands
+                                .into_iter()
+                                .map(|command| position.state.apply(command, context))
+                                .collect(),
+                        )
                     }
                     EntryPayload::Membership(membership) => {
                         position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
@@ -138,8 +156,15 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         let position = self.shared.state.read();
-        let meta = SnapshotMeta { last_log_id: position.last_applied, last_membership: position.membership.clone() };
-        Builder { meta, state: position.state.clone(), checkpoints: self.checkpoints.clone() }
+        let meta = SnapshotMeta {
+            last_log_id: position.last_applied,
+            last_membership: position.membership.clone(),
+        };
+        Builder {
+            meta,
+            state: position.state.clone(),
+            checkpoints: self.checkpoints.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: CheckpointFile) -> io::Result<()> {
@@ -155,13 +180,20 @@ impl RaftStateMachine<Types> for Machine {
         })
         .await??;
         let mut position = self.shared.state.write();
-        *position = Position { state, last_applied: found.last_log_id, membership: found.last_membership };
+        *position = Position {
+            state,
+            last_applied: found.last_log_id,
+            membership: found.last_membership,
+        };
         self.shared.applied.send_replace(applied(&position));
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(self.checkpoints.current().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        Ok(self
+            .checkpoints
+            .current()
+            .map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }
 
@@ -177,8 +209,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (meta, state, checkpoints) = (self.meta.clone(), self.state.clone(), self.checkpoints.clone());
-        let snapshot =
-            tokio::task::spawn_blocking(move || checkpoints.write(meta, &state)).await?.map_err(io::Error::other)?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+        let snapshot = tokio::task::spawn_blocking(move || checkpoints.write(meta, &state))
+            .await?
+            .map_err(io::Error::other)?;
+        Ok(Snapshot {
+            meta: self.meta.clone(),
+            snapshot,
+        })
     }
 }

@@ -14,6 +14,8 @@ mod read;
 mod recover;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,14 +166,25 @@ impl Opened {
         let log_folder = config.folder.join("log");
         make_folder(&log_folder)?;
         make_folder(&config.folder.join("checkpoints"))?;
-        let (engine, recovered) = LogEngine::open(&log_folder, config.log.clone())
-            .map_err(|source| OpenError::Log { path: log_folder.clone(), source })?;
-        let log = LogStore::new(engine).map_err(|error| OpenError::Start { what: error.to_string() })?;
+        let (engine, recovered) =
+            LogEngine::open(&log_folder, config.log.clone()).map_err(|source| OpenError::Log {
+                path: log_folder.clone(),
+                source,
+            })?;
+        let log = LogStore::new(engine).map_err(|error| OpenError::Start {
+            what: error.to_string(),
+        })?;
         let (checkpoints, loaded) = Checkpoints::open(&config.folder.join("checkpoints"), config.genesis.clone())
             .map_err(OpenError::Checkpoint)?;
         let checkpoints = Arc::new(checkpoints);
         let machine = Machine::new(&config.genesis, checkpoints.clone(), loaded);
-        Ok(Self { config, log, checkpoints, machine, recovered })
+        Ok(Self {
+            config,
+            log,
+            checkpoints,
+            machine,
+            recovered,
+        })
     }
 
     /// Whether this node was ever part of a formed cluster.
@@ -229,7 +242,12 @@ impl Opened {
             log: self.log,
             checkpoints: self.checkpoints,
             names: Arc::new(
-                config.genesis.founders().iter().map(|(id, founder)| (*id, founder.name.clone())).collect(),
+                config
+                    .genesis
+                    .founders()
+                    .iter()
+                    .map(|(id, founder)| (*id, founder.name.clone()))
+                    .collect(),
             ),
         };
         let keeper = CheckpointKeeper {
@@ -245,10 +263,15 @@ impl Opened {
 
 /// Makes a folder in the node's own, with a name that is durable.
 fn make_folder(path: &Path) -> Result<(), OpenError> {
-    let failed = |source| OpenError::Folder { path: path.to_owned(), source };
+    let failed = |source| OpenError::Folder {
+        path: path.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(path).map_err(failed)?;
     match path.parent() {
-        Some(above) => std::fs::File::open(above).and_then(|above| above.sync_all()).map_err(failed),
+        Some(above) => std::fs::File::open(above)
+            .and_then(|above| above.sync_all())
+            .map_err(failed),
         None => Ok(()),
     }
 }
@@ -271,7 +294,8 @@ impl Consensus {
     /// A node's name, for people.
     pub fn name_of(&self, id: &NodeId) -> String {
         let name = self.names.get(id).cloned().or_else(|| {
-            self.shared.read(|state| state.roles().get(id).map(|record| record.name.clone()))
+            self.shared
+                .read(|state| state.roles().get(id).map(|record| record.name.clone()))
         });
         name.unwrap_or_else(|| id.short())
     }
@@ -320,9 +344,7 @@ impl Consensus {
             changing: joint(committed)
                 || metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
             matched: matched.map(|(id, log)| (*id, log.map_or(0, |log| log.index))).collect(),
-            answered: answered
-                .filter_map(|(id, at)| Some((*id, (*at)?.elapsed())))
-                .collect(),
+            answered: answered.filter_map(|(id, at)| Some((*id, (*at)?.elapsed()))).collect(),
             quorum_answered: metrics.last_quorum_acked.map(|at| at.elapsed()),
             stopped: metrics.running_state.as_ref().err().map(|fatal| chain(fatal)),
         }
@@ -408,16 +430,20 @@ impl Consensus {
     /// What the listener does with forwarded requests; those that are not consensus's own go to `extra`.
     pub fn forward_handler(&self, extra: Extra) -> Handler {
         let (raft, reads) = (self.raft.clone(), self.reads.clone());
-        Arc::new(move |connection| {
-            Box::pin(forward::serve(connection, raft.clone(), reads.clone(), extra.clone()))
-        })
+        Arc::new(move |connection| Box::pin(forward::serve(connection, raft.clone(), reads.clone(), extra.clone())))
     }
 
     /// Asks the leader something that is not consensus's own; `verb` is at least [`EXTRA_VERBS`].
-    pub async fn ask_leader(&self, verb: u8, body: bytes::Bytes, limit: Duration) -> Result<bytes::Bytes, ProposeError> {
-        let leader = self.view().leader.ok_or_else(|| {
-            ProposeError::Unavailable("no leader is known: there may be no quorum".to_owned())
-        })?;
+    pub async fn ask_leader(
+        &self,
+        verb: u8,
+        body: bytes::Bytes,
+        limit: Duration,
+    ) -> Result<bytes::Bytes, ProposeError> {
+        let leader = self
+            .view()
+            .leader
+            .ok_or_else(|| ProposeError::Unavailable("no leader is known: there may be no quorum".to_owned()))?;
         let connect = Duration::from_millis(limits::CONNECT_MS_MAX);
         let link = self
             .peers
@@ -455,7 +481,10 @@ impl Consensus {
     /// kill, whatever happens until then. A leader may apply an entry that others have made durable before its own disk
     /// has, and a follower may lose durable entries that were never committed; neither counts.
     pub fn kept(&self) -> (u64, u64) {
-        (self.log.position().0, self.log.durable().min(self.shared.applied().borrow().index))
+        (
+            self.log.position().0,
+            self.log.durable().min(self.shared.applied().borrow().index),
+        )
     }
 
     /// Stops Raft and closes the log; what was accepted is on disk afterwards.
@@ -482,7 +511,10 @@ impl CheckpointKeeper {
     /// has outgrown the state, so that a big state is not written again for every few entries.
     async fn run(self, interval: u64) {
         let mut applied = self.shared.applied();
-        let mut asked_at = self.checkpoints.current().map_or(0, |(meta, _)| meta.last_log_id.map_or(0, |id| id.index));
+        let mut asked_at = self
+            .checkpoints
+            .current()
+            .map_or(0, |(meta, _)| meta.last_log_id.map_or(0, |id| id.index));
         let mut bytes_at = self.log.engine().stats().bytes_written;
         // What an earlier process logged counts as well, or a node that restarts often would never write one.
         let mut found = self.log.engine().size_bytes().unwrap_or(0);
@@ -490,8 +522,11 @@ impl CheckpointKeeper {
             let index = applied.borrow_and_update().index;
             let logged = found + self.log.engine().stats().bytes_written.saturating_sub(bytes_at);
             let due = index.saturating_sub(asked_at) >= interval && logged >= limits::CHECKPOINT_LOG_BYTES_MIN;
-            let state_bytes = self.shared.read(|state| state.keyspace().data_bytes() + state.keyspace().history_bytes());
-            if (due && logged >= state_bytes) || logged >= state_bytes.saturating_add(limits::CHECKPOINT_LOG_BYTES_MAX) {
+            let state_bytes = self
+                .shared
+                .read(|state| state.keyspace().data_bytes() + state.keyspace().history_bytes());
+            if (due && logged >= state_bytes) || logged >= state_bytes.saturating_add(limits::CHECKPOINT_LOG_BYTES_MAX)
+            {
                 asked_at = index;
                 found = 0;
                 bytes_at = self.log.engine().stats().bytes_written;

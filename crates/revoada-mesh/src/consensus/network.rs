@@ -53,9 +53,13 @@ struct SnapshotBegin {
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Bytes, RpcError> {
-    cbor4ii::serde::to_vec(Vec::new(), value).map(Bytes::from).map_err(|error| {
-        RpcError::Network(NetworkError::new(&io::Error::other(format!("a message cannot be encoded: {error}"))))
-    })
+    cbor4ii::serde::to_vec(Vec::new(), value)
+        .map(Bytes::from)
+        .map_err(|error| {
+            RpcError::Network(NetworkError::new(&io::Error::other(format!(
+                "a message cannot be encoded: {error}"
+            ))))
+        })
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RpcError> {
@@ -91,7 +95,12 @@ impl Network {
     }
 
     fn client(&self, target: NodeId, lane: Lane) -> Client {
-        Client { id: self.id, target, lane, peers: self.peers.clone() }
+        Client {
+            id: self.id,
+            target,
+            lane,
+            peers: self.peers.clone(),
+        }
     }
 }
 
@@ -121,7 +130,10 @@ pub struct Client {
 
 impl Client {
     async fn link(&self, lane: Lane, limit: Duration) -> Result<Link, RpcError> {
-        self.peers.link(self.target, lane, limit).await.map_err(|error| unreachable(&error))
+        self.peers
+            .link(self.target, lane, limit)
+            .await
+            .map_err(|error| unreachable(&error))
     }
 
     async fn call<A: Serialize, B: DeserializeOwned>(
@@ -131,7 +143,10 @@ impl Client {
         option: &RPCOption,
     ) -> Result<B, RpcError> {
         let link = self.link(Lane::Urgent, option.soft_ttl()).await?;
-        let answer = link.call(verb, encode(request)?, option.soft_ttl()).await.map_err(failed)?;
+        let answer = link
+            .call(verb, encode(request)?, option.soft_ttl())
+            .await
+            .map_err(failed)?;
         decode::<Result<B, String>>(&answer)?
             .map_err(|reason| RpcError::Network(NetworkError::new(&io::Error::other(reason))))
     }
@@ -147,17 +162,30 @@ impl Client {
         let unread = |source: io::Error| StreamingError::Network(NetworkError::new(&source));
         let mut file = tokio::fs::File::open(snapshot.snapshot.path()).await.map_err(unread)?;
         let bytes = file.metadata().await.map_err(unread)?.len();
-        let begin = encode(&SnapshotBegin { vote, meta: snapshot.meta, bytes }).map_err(streaming)?;
+        let begin = encode(&SnapshotBegin {
+            vote,
+            meta: snapshot.meta,
+            bytes,
+        })
+        .map_err(streaming)?;
         accepted(&link.call(verb::SNAPSHOT_BEGIN, begin, limit).await.map_err(broken)?)?;
         let mut sent = 0;
         while sent < bytes {
             let mut chunk = vec![0; limits::SNAPSHOT_CHUNK_BYTES.min((bytes - sent) as usize)];
             file.read_exact(&mut chunk).await.map_err(unread)?;
             sent += chunk.len() as u64;
-            accepted(&link.call(verb::SNAPSHOT_CHUNK, chunk.into(), limit).await.map_err(broken)?)?;
+            accepted(
+                &link
+                    .call(verb::SNAPSHOT_CHUNK, chunk.into(), limit)
+                    .await
+                    .map_err(broken)?,
+            )?;
         }
         let installing = Duration::from_millis(limits::SNAPSHOT_INSTALL_MS_MAX);
-        let answer = link.call(verb::SNAPSHOT_END, Bytes::new(), installing).await.map_err(broken)?;
+        let answer = link
+            .call(verb::SNAPSHOT_END, Bytes::new(), installing)
+            .await
+            .map_err(broken)?;
         let vote: Result<Vote, String> = decode(&answer).map_err(streaming)?;
         vote.map(SnapshotResponse::new).map_err(refused)
     }
@@ -168,7 +196,9 @@ fn refused(reason: String) -> StreamingError<Types> {
 }
 
 fn accepted(answer: &[u8]) -> Result<(), StreamingError<Types>> {
-    decode::<Result<(), String>>(answer).map_err(streaming)?.map_err(refused)
+    decode::<Result<(), String>>(answer)
+        .map_err(streaming)?
+        .map_err(refused)
 }
 
 fn streaming(error: RpcError) -> StreamingError<Types> {
@@ -247,8 +277,9 @@ impl RaftNetworkV2<Types> for Client {
         request: AppendEntriesRequest,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RpcError> {
-        let answers = self.stream_append(futures::stream::iter([request]), option).await?;
-        match { let mut answers = answers; answers.next().await } {
+        let mut answers = self.stream_append(futures::stream::iter([request]), option).await?;
+        let first = answers.next().await;
+        match first {
             Some(answer) => answer.map(AppendEntriesResponse::from),
             None => Err(failed(CallError::Broken)),
         }
@@ -277,8 +308,15 @@ impl RaftNetworkV2<Types> for Client {
                 target: self.target,
                 timeout: silence_max,
             };
-            let appending =
-                Appending { input, input_ended: false, in_flight: 0, stream, silence_max, timeout, over: false };
+            let appending = Appending {
+                input,
+                input_ended: false,
+                in_flight: 0,
+                stream,
+                silence_max,
+                timeout,
+                over: false,
+            };
             let answers = futures::stream::unfold(appending, |mut appending| async move {
                 let answer = appending.next().await?;
                 Some((answer, appending))
@@ -287,11 +325,7 @@ impl RaftNetworkV2<Types> for Client {
         })
     }
 
-    async fn vote(
-        &mut self,
-        request: VoteRequest<Types>,
-        option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RpcError> {
+    async fn vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RpcError> {
         self.call(verb::VOTE, &request, &option).await
     }
 
@@ -343,7 +377,11 @@ pub struct Served {
 ///
 /// Appends are given to Raft in order and read no faster than Raft takes them; votes are answered beside them.
 pub async fn serve(connection: Connection, served: Served) {
-    let Served { raft, checkpoints, heard_leader } = served;
+    let Served {
+        raft,
+        checkpoints,
+        heard_leader,
+    } = served;
     let (sink, mut frames) = connection.frames.split();
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
     let stop = CancellationToken::new();
@@ -352,7 +390,9 @@ pub async fn serve(connection: Connection, served: Served) {
     let mut append: Option<(u64, mpsc::Sender<AppendEntriesRequest>)> = None;
     let mut incoming = None;
     while let Some(Ok(frame)) = frames.next().await {
-        let Some(Message { verb, call, body }) = Message::decode(frame) else { return };
+        let Some(Message { verb, call, body }) = Message::decode(frame) else {
+            return;
+        };
         let answer = match verb {
             verb::APPEND => {
                 let Ok(request) = decode(&body) else { return };
@@ -367,7 +407,9 @@ pub async fn serve(connection: Connection, served: Served) {
                 continue;
             }
             verb::VOTE | verb::PRE_VOTE => {
-                let Ok(request) = decode::<VoteRequest<Types>>(&body) else { return };
+                let Ok(request) = decode::<VoteRequest<Types>>(&body) else {
+                    return;
+                };
                 let (raft, answers) = (raft.clone(), answers.clone());
                 tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                     let answer = match verb {
@@ -380,12 +422,17 @@ pub async fn serve(connection: Connection, served: Served) {
             }
             verb::TRANSFER => {
                 let Ok(request) = decode(&body) else { return };
-                let answer = raft.handle_transfer_leader(request).await.map_err(|error| chain(&error));
+                let answer = raft
+                    .handle_transfer_leader(request)
+                    .await
+                    .map_err(|error| chain(&error));
                 reply(&answers, verb, call, &answer).await;
                 continue;
             }
             verb::SNAPSHOT_BEGIN => {
-                let Ok(SnapshotBegin { vote, meta, bytes }) = decode(&body) else { return };
+                let Ok(SnapshotBegin { vote, meta, bytes }) = decode(&body) else {
+                    return;
+                };
                 // What was begun before on this connection, and never ended, is given up.
                 incoming = None;
                 let checkpoints = checkpoints.clone();
@@ -456,7 +503,14 @@ fn start_append(
 
 async fn reply<T: Serialize>(answers: &mpsc::Sender<Message>, verb: u8, call: u64, answer: &T) -> bool {
     match cbor4ii::serde::to_vec(Vec::new(), answer) {
-        Ok(body) => answers.send(Message { verb, call, body: body.into() }).await.is_ok(),
+        Ok(body) => answers
+            .send(Message {
+                verb,
+                call,
+                body: body.into(),
+            })
+            .await
+            .is_ok(),
         Err(error) => {
             tracing::error!(%error, verb, "an answer cannot be encoded");
             false

@@ -81,7 +81,11 @@ pub struct Peers {
 impl Peers {
     /// Links made by `transport` to the addresses in `book`, each when it is first needed.
     pub fn new(transport: Arc<Transport>, book: Arc<AddressBook>) -> Self {
-        Self { transport, book, slots: Arc::default() }
+        Self {
+            transport,
+            book,
+            slots: Arc::default(),
+        }
     }
 
     /// The addresses.
@@ -102,8 +106,11 @@ impl Peers {
             return Ok(link.clone());
         }
         let address = self.book.address(&target).ok_or(LinkError::NoAddress(target))?;
-        let connection =
-            self.transport.connect(address, Some(target), lane.protocol(), limit).await.map_err(Box::new)?;
+        let connection = self
+            .transport
+            .connect(address, Some(target), lane.protocol(), limit)
+            .await
+            .map_err(Box::new)?;
         let link = Link::start(connection);
         *slot = Some(link.clone());
         Ok(link)

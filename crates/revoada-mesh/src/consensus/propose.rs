@@ -67,7 +67,15 @@ impl Proposer {
     /// Starts the task that gathers and sends.
     pub fn start(raft: Raft, peers: Peers, id: NodeId, patience: Duration) -> Self {
         let (queue, waiting) = mpsc::channel(limits::WRITES_WAITING_MAX);
-        tokio::spawn(gather(waiting, Arc::new(Sender { raft, peers, id, patience })));
+        tokio::spawn(gather(
+            waiting,
+            Arc::new(Sender {
+                raft,
+                peers,
+                id,
+                patience,
+            }),
+        ));
         Self { queue }
     }
 
@@ -82,8 +90,15 @@ impl Proposer {
         }
         let (answer, wait) = oneshot::channel();
         let stopped = || ProposeError::Unavailable("this node is stopping".to_owned());
-        self.queue.send(Waiting { command, answer }).await.map_err(|_| stopped())?;
-        wait.await.unwrap_or_else(|_| Err(ProposeError::OutcomeUnknown("this node stopped before the answer".to_owned())))
+        self.queue
+            .send(Waiting { command, answer })
+            .await
+            .map_err(|_| stopped())?;
+        wait.await.unwrap_or_else(|_| {
+            Err(ProposeError::OutcomeUnknown(
+                "this node stopped before the answer".to_owned(),
+            ))
+        })
     }
 }
 
@@ -116,8 +131,10 @@ async fn gather(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender>) {
             let batch: Vec<Waiting> = waiting.drain(..count).collect();
             let sender = sender.clone();
             in_flight.push(async move {
-                let (commands, answers): (Vec<_>, Vec<_>) =
-                    batch.into_iter().map(|waiting| (waiting.command, waiting.answer)).unzip();
+                let (commands, answers): (Vec<_>, Vec<_>) = batch
+                    .into_iter()
+                    .map(|waiting| (waiting.command, waiting.answer))
+                    .unzip();
                 match sender.send(Command::encode_batch(&commands)).await {
                     Ok(replies) => {
                         for (answer, reply) in answers.into_iter().zip(replies) {
@@ -125,7 +142,9 @@ async fn gather(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender>) {
                             drop(answer.send(Ok(reply)));
                         }
                     }
-                    Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
+                    Err(error) => answers
+                        .into_iter()
+                        .for_each(|answer| drop(answer.send(Err(error.clone())))),
                 }
             });
         }
@@ -148,9 +167,32 @@ impl Sender {
         }
         let deadline = Instant::now() + self.patience;
         loop {
-            let leader = self.raft.metrics().borrow_watched().current_leader;
+            let (leader, runs) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.running_state.is_ok())
+            };
+            if !runs {
+                // Whatever was tried before this was not appended, or it would not be tried again.
+                return Err(ProposeError::Unavailable(
+                    "consensus has stopped on this node".to_owned(),
+                ));
+            }
             let attempt = match leader {
-                Some(leader) if leader == self.id => append(&self.raft, batch.clone()).await,
+                Some(leader) if leader == self.id => {
+                    // A leader that was cut off from its quorum keeps what it appended, and does not know its fate.
+                    match timeout_at(
+                        deadline.max(Instant::now() + self.patience / 2),
+                        append(&self.raft, batch.clone()),
+                    )
+                    .await
+                    {
+                        Ok(attempt) => attempt,
+                        Err(_) => Attempt::Failed(ProposeError::OutcomeUnknown(
+                            "it was appended here, and no quorum has answered".to_owned(),
+                        )),
+                    }
+                }
                 Some(leader) => self.forward(leader, batch.clone(), deadline).await,
                 None => Attempt::Again("no leader is known: there may be no quorum".to_owned()),
             };
@@ -178,20 +220,46 @@ impl Sender {
             Ok(link) => link,
             Err(error) => return Attempt::Again(chain(&error)),
         };
-        let limit = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(limits::CONNECT_MS_MAX));
-        match link.call(forward::verb::PROPOSE, batch, limit).await {
+        let limit = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(limits::CONNECT_MS_MAX));
+        let answer = tokio::select! {
+            answer = link.call(forward::verb::PROPOSE, batch, limit) => answer,
+            // A leader that was superseded, because it hangs, may answer much later or never: what waits behind this
+            // batch must not wait for that.
+            () = superseded(&self.raft, leader) => Err(CallError::Broken),
+        };
+        match answer {
             Ok(answer) => match cbor4ii::serde::from_slice::<forward::Proposed>(&answer) {
                 Ok(forward::Proposed::Done(replies)) => Attempt::Done(replies),
                 Ok(forward::Proposed::Again(why)) => Attempt::Again(why),
                 Ok(forward::Proposed::Failed(error)) => Attempt::Failed(error),
-                Err(error) => Attempt::Failed(ProposeError::OutcomeUnknown(format!("the leader's answer is garbage: {error}"))),
+                Err(error) => Attempt::Failed(ProposeError::OutcomeUnknown(format!(
+                    "the leader's answer is garbage: {error}"
+                ))),
             },
             Err(CallError::NotSent | CallError::Full) => Attempt::Again("the leader cannot be reached".to_owned()),
-            Err(error @ (CallError::Broken | CallError::Late)) => {
-                Attempt::Failed(ProposeError::OutcomeUnknown(format!("it was sent to the leader: {error}")))
-            }
+            Err(error @ (CallError::Broken | CallError::Late)) => Attempt::Failed(ProposeError::OutcomeUnknown(
+                format!("it was sent to the leader: {error}"),
+            )),
         }
     }
+}
+
+/// Resolves a moment after another node than `leader` was seen to lead; the moment is for answers under way.
+pub(super) async fn superseded(raft: &Raft, leader: NodeId) {
+    let mut metrics = raft.server_metrics();
+    while metrics
+        .borrow_and_update()
+        .current_leader
+        .is_none_or(|current| current == leader)
+    {
+        if metrics.changed().await.is_err() {
+            // Raft has stopped: whoever waits learns it in another way.
+            std::future::pending::<()>().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(limits::SUPERSEDED_GRACE_MS)).await;
 }
 
 /// Appends a batch on this node, if it leads.
@@ -201,12 +269,13 @@ pub(super) async fn append(raft: &Raft, batch: Bytes) -> Attempt {
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
             Attempt::Again(format!("this node does not lead ({:?})", to.reason))
         }
-        Err(RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_))) => {
-            Attempt::Failed(ProposeError::OutcomeUnknown(format!("the leader changed while it was written: {error}")))
-        }
+        Err(RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_))) => Attempt::Failed(
+            ProposeError::OutcomeUnknown(format!("the leader changed while it was written: {error}")),
+        ),
         Err(RaftError::APIError(error)) => Attempt::Failed(ProposeError::Unavailable(chain(&error))),
-        Err(RaftError::Fatal(error)) => {
-            Attempt::Failed(ProposeError::OutcomeUnknown(format!("consensus has stopped on this node: {}", chain(&error))))
-        }
+        Err(RaftError::Fatal(error)) => Attempt::Failed(ProposeError::OutcomeUnknown(format!(
+            "consensus has stopped on this node: {}",
+            chain(&error)
+        ))),
     }
 }

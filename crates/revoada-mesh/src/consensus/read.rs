@@ -18,8 +18,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::forward::{self, Confirmed};
 use super::machine::Shared;
 use super::peers::{Lane, Peers};
+use super::propose::superseded;
 use super::types::Raft;
 use crate::transport::chain;
+use crate::transport::link::CallError;
 
 /// Why the newest cannot be read now. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -44,7 +46,12 @@ impl Reads {
     /// Starts the task that confirms.
     pub fn start(raft: Raft, peers: Peers, id: NodeId, shared: Arc<Shared>) -> Self {
         let (rounds, queue) = mpsc::channel(limits::READS_WAITING_MAX);
-        let here = Arc::new(Here { raft, peers, id, shared });
+        let here = Arc::new(Here {
+            raft,
+            peers,
+            id,
+            shared,
+        });
         tokio::spawn(confirm_rounds(queue, here.clone()));
         Self { rounds, here }
     }
@@ -78,7 +85,14 @@ impl Here {
     async fn round(&self) -> Result<(), ReadError> {
         let deadline = Instant::now() + Duration::from_millis(limits::READ_MS_MAX);
         loop {
-            let leader = self.raft.metrics().borrow_watched().current_leader;
+            let (leader, runs) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.running_state.is_ok())
+            };
+            if !runs {
+                return Err(ReadError("consensus has stopped on this node".to_owned()));
+            }
             let index = match leader {
                 Some(leader) if leader == self.id => self.confirm(deadline - Instant::now()).await,
                 Some(leader) => self.ask(leader).await,
@@ -109,12 +123,17 @@ impl Here {
 
     async fn ask(&self, leader: NodeId) -> Confirmed {
         let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
-        let link =
-            self.peers.link(leader, Lane::Forward, limit).await.map_err(|error| ReadError(chain(&error)))?;
-        let answer = link
-            .call(forward::verb::READ_INDEX, bytes::Bytes::new(), Duration::from_millis(limits::READ_MS_MAX))
+        let link = self
+            .peers
+            .link(leader, Lane::Forward, limit)
             .await
-            .map_err(|error| ReadError(format!("the leader: {error}")))?;
+            .map_err(|error| ReadError(chain(&error)))?;
+        let limit = Duration::from_millis(limits::READ_MS_MAX);
+        let answer = tokio::select! {
+            answer = link.call(forward::verb::READ_INDEX, bytes::Bytes::new(), limit) => answer,
+            () = superseded(&self.raft, leader) => Err(CallError::Broken),
+        };
+        let answer = answer.map_err(|error| ReadError(format!("the leader: {error}")))?;
         cbor4ii::serde::from_slice::<Confirmed>(&answer)
             .map_err(|error| ReadError(format!("the leader's answer is garbage: {error}")))?
     }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use openraft::entry::RaftEntry;
-use openraft::type_config::TypeConfigExt;
 use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderId;
 use openraft::{Membership, RaftLogReader};
 use revoada_attest::NodeId;
@@ -22,24 +22,43 @@ impl Opened {
         let io = |error: std::io::Error| failed(error.to_string());
         let state = self.log.get_log_state().await.map_err(io)?;
         let applied = self.machine.last_applied();
-        let last = state.last_log_id.max(applied).ok_or_else(|| failed("the log is empty".to_owned()))?;
+        let last = state
+            .last_log_id
+            .max(applied)
+            .ok_or_else(|| failed("the log is empty".to_owned()))?;
         if state.last_log_id < applied {
             // A checkpoint was installed, and the log was not cut behind it yet.
             self.log.purge(last).await.map_err(io)?;
         }
         let voted = self.log.read_vote().await.map_err(io)?;
-        let term = voted.map_or(0, |vote| vote.leader_id().term).max(last.committed_leader_id().term) + 1;
+        let term = voted
+            .map_or(0, |vote| vote.leader_id().term)
+            .max(last.committed_leader_id().term)
+            + 1;
         let vote = Vote::new(term, self.config.id);
         self.log.save_vote(&vote).await.map_err(io)?;
-        let name = self.config.genesis.founders().get(&self.config.id).map(|founder| founder.name.clone());
-        let member = Member { name: name.unwrap_or_else(|| self.config.id.short()) };
+        let name = self
+            .config
+            .genesis
+            .founders()
+            .get(&self.config.id)
+            .map(|founder| founder.name.clone());
+        let member = Member {
+            name: name.unwrap_or_else(|| self.config.id.short()),
+        };
         let nodes: BTreeMap<NodeId, Member> = BTreeMap::from([(self.config.id, member)]);
-        let membership = Membership::new(vec![nodes.keys().copied().collect()], nodes)
-            .map_err(|error| failed(error.to_string()))?;
+        let membership =
+            Membership::new(vec![nodes.keys().copied().collect()], nodes).map_err(|error| failed(error.to_string()))?;
         let leader = vote.leader_id().to_committed();
         let entry = Entry::new_membership(LogId::new(leader, last.index + 1), membership);
         let (done, flushed) = Types::oneshot();
-        self.log.append([entry], IOFlushed::<Types>::signal(done)).await.map_err(io)?;
-        flushed.await.map_err(|_| failed("the log's writer is gone".to_owned()))?.map_err(io)
+        self.log
+            .append([entry], IOFlushed::<Types>::signal(done))
+            .await
+            .map_err(io)?;
+        flushed
+            .await
+            .map_err(|_| failed("the log's writer is gone".to_owned()))?
+            .map_err(io)
     }
 }

@@ -26,7 +26,10 @@ fn genesis() -> Arc<Genesis> {
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for Folder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
-        let options = LogOptions { segment_bytes: 1 << 16, ..LogOptions::default() };
+        let options = LogOptions {
+            segment_bytes: 1 << 16,
+            ..LogOptions::default()
+        };
         let (engine, _) = LogEngine::open(&dir.path().join("log"), options).unwrap();
         let genesis = genesis();
         let (checkpoints, loaded) = Checkpoints::open(&dir.path().join("checkpoints"), genesis.clone()).unwrap();

@@ -106,6 +106,9 @@ mod tests {
             by_operator: true,
         };
         let pairs = facts.to_pairs();
-        assert_eq!(Facts::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))), facts);
+        assert_eq!(
+            Facts::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
+            facts
+        );
     }
 }

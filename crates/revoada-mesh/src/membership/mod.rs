@@ -112,7 +112,12 @@ impl Gossip {
             .map_err(|error| GossipError(format!("{error:#}")))?;
         let (sender, view) = watch::channel(View::new());
         let watcher = tokio::spawn(look(chitchat.chitchat(), config, book, sender));
-        Ok(Self { chitchat, view, handler, watcher })
+        Ok(Self {
+            chitchat,
+            view,
+            handler,
+            watcher,
+        })
     }
 
     /// What the listener does with gossip connections.
@@ -146,7 +151,6 @@ impl Drop for Gossip {
     }
 }
 
-
 /// Gossip could not start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start to gossip: {0}")]
@@ -175,14 +179,24 @@ async fn look(
             let chitchat = chitchat.lock().await;
             let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
             for (known, state) in chitchat.node_states() {
-                let Ok(id) = known.node_id.parse::<NodeId>() else { continue };
+                let Ok(id) = known.node_id.parse::<NodeId>() else {
+                    continue;
+                };
                 if id == config.id || next.get(&id).is_some_and(|peer| peer.generation > known.generation_id) {
                     continue;
                 }
                 let heartbeat = u64::from(state.heartbeat());
-                let last = heard.entry(id).or_insert(Heard { generation: 0, heartbeat: 0, at: now });
+                let last = heard.entry(id).or_insert(Heard {
+                    generation: 0,
+                    heartbeat: 0,
+                    at: now,
+                });
                 if (last.generation, last.heartbeat) != (known.generation_id, heartbeat) {
-                    *last = Heard { generation: known.generation_id, heartbeat, at: now };
+                    *last = Heard {
+                        generation: known.generation_id,
+                        heartbeat,
+                        at: now,
+                    };
                 }
                 let silence = now - last.at;
                 let membership = match (live.contains(known), silence >= config.silence_min) {

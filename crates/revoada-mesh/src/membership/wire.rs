@@ -36,7 +36,11 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(transport: Arc<Transport>) -> Self {
         let (inbox, outlet) = mpsc::channel(QUEUE);
-        Self { transport, inbox, outlet: Mutex::new(Some(outlet)) }
+        Self {
+            transport,
+            inbox,
+            outlet: Mutex::new(Some(outlet)),
+        }
     }
 
     pub(super) fn handler(&self) -> Handler {
@@ -45,7 +49,9 @@ impl Wire {
             let inbox = inbox.clone();
             Box::pin(async move {
                 while let Some(Ok(frame)) = connection.frames.next().await {
-                    let Ok(message) = ChitchatMessage::deserialize(&mut &frame[..]) else { return };
+                    let Ok(message) = ChitchatMessage::deserialize(&mut &frame[..]) else {
+                        return;
+                    };
                     if inbox.send((connection.hello.address, message)).await.is_err() {
                         return;
                     }
@@ -58,8 +64,16 @@ impl Wire {
 #[async_trait]
 impl ChitchatTransport for Wire {
     async fn open(&self, _: SocketAddr) -> Result<Box<dyn Socket>, anyhow::Error> {
-        let inbox = self.outlet.lock().take().ok_or_else(|| anyhow::Error::msg("gossip was opened before"))?;
-        Ok(Box::new(Endpoint { transport: self.transport.clone(), inbox, peers: BTreeMap::new() }))
+        let inbox = self
+            .outlet
+            .lock()
+            .take()
+            .ok_or_else(|| anyhow::Error::msg("gossip was opened before"))?;
+        Ok(Box::new(Endpoint {
+            transport: self.transport.clone(),
+            inbox,
+            peers: BTreeMap::new(),
+        }))
     }
 }
 
@@ -84,7 +98,10 @@ impl Socket for Endpoint {
     }
 
     async fn recv(&mut self) -> Result<Inbox, anyhow::Error> {
-        self.inbox.recv().await.ok_or_else(|| anyhow::Error::msg("gossip has stopped"))
+        self.inbox
+            .recv()
+            .await
+            .ok_or_else(|| anyhow::Error::msg("gossip has stopped"))
     }
 }
 

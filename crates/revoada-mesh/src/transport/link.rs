@@ -49,7 +49,11 @@ impl Message {
         }
         let verb = frame.get_u8();
         let call = frame.get_u64_le();
-        Some(Self { verb, call, body: frame })
+        Some(Self {
+            verb,
+            call,
+            body: frame,
+        })
     }
 }
 
@@ -90,7 +94,11 @@ impl Link {
     pub fn start(connection: Connection) -> Self {
         let (calls, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
         let waiting: Waiting = Arc::new(Mutex::new(Some(BTreeMap::new())));
-        let link = Self { calls, waiting: waiting.clone(), next: Arc::default() };
+        let link = Self {
+            calls,
+            waiting: waiting.clone(),
+            next: Arc::default(),
+        };
         tokio::spawn(async move {
             let (sink, stream) = connection.frames.split();
             tokio::select! {
@@ -122,9 +130,15 @@ impl Link {
             }
             waiting.insert(call, Waiter::Once(answer));
         }
-        let _forget = Forget { waiting: &self.waiting, call };
+        let _forget = Forget {
+            waiting: &self.waiting,
+            call,
+        };
         let sent = async {
-            self.calls.send(Message { verb, call, body }).await.map_err(|_| CallError::NotSent)?;
+            self.calls
+                .send(Message { verb, call, body })
+                .await
+                .map_err(|_| CallError::NotSent)?;
             receive.await.map_err(|_| CallError::Broken)
         };
         timeout(limit, sent).await.map_err(|_| CallError::Late)?
@@ -135,9 +149,16 @@ impl Link {
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (answers, receive) = mpsc::channel(window);
         let mut waiting = self.waiting.lock();
-        waiting.as_mut().ok_or(CallError::NotSent)?.insert(call, Waiter::Stream(answers));
+        waiting
+            .as_mut()
+            .ok_or(CallError::NotSent)?
+            .insert(call, Waiter::Stream(answers));
         drop(waiting);
-        Ok(LinkStream { link: self.clone(), call, receive })
+        Ok(LinkStream {
+            link: self.clone(),
+            call,
+            receive,
+        })
     }
 }
 
@@ -164,7 +185,11 @@ pub struct LinkStream {
 impl LinkStream {
     /// Sends one message of the stream; waits while the link is busy.
     pub async fn send(&self, verb: u8, body: Bytes) -> Result<(), CallError> {
-        let message = Message { verb, call: self.call, body };
+        let message = Message {
+            verb,
+            call: self.call,
+            body,
+        };
         self.link.calls.send(message).await.map_err(|_| CallError::NotSent)
     }
 

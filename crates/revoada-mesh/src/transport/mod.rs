@@ -129,7 +129,9 @@ pub struct Transport {
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Transport")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +143,13 @@ impl Transport {
             .iter()
             .map(|protocol| Ok((*protocol, tls::client(key, protocol.name())?)))
             .collect::<Result<_, rustls::Error>>()?;
-        Ok(Self { id: key.id(), gate, server: tls::server(key, &names)?, clients, open: Arc::default() })
+        Ok(Self {
+            id: key.id(),
+            gate,
+            server: tls::server(key, &names)?,
+            clients,
+            open: Arc::default(),
+        })
     }
 
     /// Calls a node for one protocol.
@@ -166,7 +174,10 @@ impl Transport {
         let limit = limit.clamp(least, Duration::from_millis(limits::HANDSHAKE_MS_MAX));
         timeout(limit, self.greet(tcp, address, expected, protocol))
             .await
-            .map_err(|_| ConnectError::Handshake { address, source: late() })?
+            .map_err(|_| ConnectError::Handshake {
+                address,
+                source: late(),
+            })?
     }
 
     async fn greet(
@@ -185,10 +196,16 @@ impl Transport {
         let peer = peer_of(&stream, protocol).map_err(failed)?.1;
         let mut frames = Framed::new(stream, codec(limits::HELLO_BYTES_MAX));
         let refuse = |kind, reason| {
-            Err(ConnectError::RefusedHere { address, source: Refusal { kind, reason } })
+            Err(ConnectError::RefusedHere {
+                address,
+                source: Refusal { kind, reason },
+            })
         };
         if peer == self.id {
-            return refuse(RefusalKind::SameKey, format!("{address} is this node itself, or has a copy of its key"));
+            return refuse(
+                RefusalKind::SameKey,
+                format!("{address} is this node itself, or has a copy of its key"),
+            );
         }
         if let Some(expected) = expected.filter(|expected| *expected != peer) {
             return refuse(
@@ -196,7 +213,10 @@ impl Transport {
                 format!("the node at {address} is {}, not {}", peer.short(), expected.short()),
             );
         }
-        frames.send(Bytes::from(hello::encode(&self.gate.hello()))).await.map_err(failed)?;
+        frames
+            .send(Bytes::from(hello::encode(&self.gate.hello())))
+            .await
+            .map_err(failed)?;
         let answer = next_frame(&mut frames).await.map_err(failed)?;
         match hello::decode(&answer) {
             Some(hello::Answer::Welcome(said)) => {
@@ -204,12 +224,22 @@ impl Transport {
                     .admit(&peer, &said)
                     .map_err(|source| ConnectError::RefusedHere { address, source })?;
                 frames.codec_mut().set_max_frame_length(limits::LINK_FRAME_BYTES_MAX);
-                Ok(Connection { peer, hello: said, address, frames })
+                Ok(Connection {
+                    peer,
+                    hello: said,
+                    address,
+                    frames,
+                })
             }
-            Some(hello::Answer::Refused { by, refusal }) => {
-                Err(ConnectError::RefusedByPeer { by, address, source: refusal })
-            }
-            None => Err(failed(io::Error::new(io::ErrorKind::InvalidData, "the answer to the hello is garbage"))),
+            Some(hello::Answer::Refused { by, refusal }) => Err(ConnectError::RefusedByPeer {
+                by,
+                address,
+                source: refusal,
+            }),
+            None => Err(failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the answer to the hello is garbage",
+            ))),
         }
     }
 
@@ -223,7 +253,9 @@ impl Transport {
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             while tasks.try_join_next().is_some() {}
-            let Ok(slot) = handshakes.clone().acquire_owned().await else { return };
+            let Ok(slot) = handshakes.clone().acquire_owned().await else {
+                return;
+            };
             let (tcp, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -262,23 +294,43 @@ impl Transport {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the hello is garbage"))?;
         let mine = self.gate.hello();
         let admitted = if peer == self.id {
-            let reason = format!("{address} has the same key as {}: a key is never copied to a second node", mine.name);
-            Err(Refusal { kind: RefusalKind::SameKey, reason })
+            let reason = format!(
+                "{address} has the same key as {}: a key is never copied to a second node",
+                mine.name
+            );
+            Err(Refusal {
+                kind: RefusalKind::SameKey,
+                reason,
+            })
         } else {
             self.gate.admit(&peer, &said).and_then(|()| self.hold(peer))
         };
         let held = match admitted {
             Ok(held) => held,
             Err(refusal) => {
-            tracing::warn!(%address, peer = %peer.short(), name = %said.name, reason = %refusal, "a node was refused");
-            let answer = hello::Answer::Refused { by: mine.name, refusal: refusal.clone() };
-            frames.send(Bytes::from(hello::encode(&answer))).await?;
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
+                tracing::warn!(%address, peer = %peer.short(), name = %said.name, reason = %refusal, "a node was refused");
+                let answer = hello::Answer::Refused {
+                    by: mine.name,
+                    refusal: refusal.clone(),
+                };
+                frames.send(Bytes::from(hello::encode(&answer))).await?;
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
             }
         };
-        frames.send(Bytes::from(hello::encode(&hello::Answer::Welcome(mine)))).await?;
+        frames
+            .send(Bytes::from(hello::encode(&hello::Answer::Welcome(mine))))
+            .await?;
         frames.codec_mut().set_max_frame_length(limits::LINK_FRAME_BYTES_MAX);
-        Ok((protocol, Connection { peer, hello: said, address, frames }, held))
+        Ok((
+            protocol,
+            Connection {
+                peer,
+                hello: said,
+                address,
+                frames,
+            },
+            held,
+        ))
     }
 
     fn hold(&self, peer: NodeId) -> Result<Held, Refusal> {
@@ -286,10 +338,16 @@ impl Transport {
         let count = open.entry(peer).or_default();
         if *count >= limits::CONNECTIONS_PER_PEER_MAX {
             let reason = format!("{} already has {count} connections open", peer.short());
-            return Err(Refusal { kind: RefusalKind::TooMany, reason });
+            return Err(Refusal {
+                kind: RefusalKind::TooMany,
+                reason,
+            });
         }
         *count += 1;
-        Ok(Held { open: self.open.clone(), peer })
+        Ok(Held {
+            open: self.open.clone(),
+            peer,
+        })
     }
 }
 
@@ -343,7 +401,10 @@ async fn next_frame(frames: &mut Frames) -> io::Result<BytesMut> {
 fn peer_of(stream: &TlsStream<TcpStream>, called: Protocol) -> io::Result<(Protocol, NodeId)> {
     let refused = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let (_, session) = stream.get_ref();
-    let key = session.peer_certificates().and_then(<[_]>::first).ok_or_else(|| refused("it showed no key"))?;
+    let key = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .ok_or_else(|| refused("it showed no key"))?;
     let peer = tls::node_of(key).ok_or_else(|| refused("its key is not an ed25519 key"))?;
     let protocol = match session.alpn_protocol() {
         Some(name) => Protocol::ALL.into_iter().find(|protocol| protocol.name() == name),

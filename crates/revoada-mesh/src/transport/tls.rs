@@ -9,9 +9,7 @@ use revoada_attest::{NodeId, NodeKey};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{
-    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
@@ -68,7 +66,9 @@ struct AnyNode(Arc<CryptoProvider>);
 
 impl AnyNode {
     fn check(key: &CertificateDer<'_>) -> Result<(), Error> {
-        node_of(key).map(|_| ()).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+        node_of(key)
+            .map(|_| ())
+            .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
     }
 
     fn proves(

@@ -143,7 +143,10 @@ impl ClusterBuilder {
                     topology: self.topology.ok_or(missing("topology"))?,
                     backend: spec,
                 };
-                (ClusterDeclaration::prove(draft).map_err(ClusterRuntimeError::Incoherent)?, opened)
+                (
+                    ClusterDeclaration::prove(draft).map_err(ClusterRuntimeError::Incoherent)?,
+                    opened,
+                )
             }
         };
         let kind = declaration.face().kind();
@@ -151,7 +154,10 @@ impl ClusterBuilder {
             return Err(ClusterRuntimeError::FaceNotServed { kind });
         }
         let nodes = self.nodes.unwrap_or_else(|| {
-            declaration.topology().nodes_min().max(declaration.strategy().consensus.size as usize)
+            declaration
+                .topology()
+                .nodes_min()
+                .max(declaration.strategy().consensus.size as usize)
         });
         Ok(Cluster::new(declaration, own, opened, self.folder, nodes))
     }
@@ -165,11 +171,16 @@ impl ClusterBuilder {
 }
 
 fn read(path: &Path) -> Result<ClusterDeclaration, ClusterRuntimeError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| ClusterRuntimeError::Folder { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| ClusterRuntimeError::Folder {
+        path: path.to_owned(),
+        source,
+    })?;
     let format = path.to_str().and_then(DeclarationFormat::from_file_name);
     check(&bytes, format)
-        .map_err(|source| ClusterRuntimeError::Syntax { path: path.to_owned(), source })?
+        .map_err(|source| ClusterRuntimeError::Syntax {
+            path: path.to_owned(),
+            source,
+        })?
         .into_result()
         .map_err(ClusterRuntimeError::Incoherent)
 }

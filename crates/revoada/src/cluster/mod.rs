@@ -61,7 +61,14 @@ impl Cluster {
         folder: Option<PathBuf>,
         nodes: usize,
     ) -> Self {
-        Self { declaration, topology, store, folder, nodes, running: Mutex::new(State::Stopped) }
+        Self {
+            declaration,
+            topology,
+            store,
+            folder,
+            nodes,
+            running: Mutex::new(State::Stopped),
+        }
     }
 
     /// `FACE/STRATEGY/TOPOLOGY`.
@@ -127,6 +134,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// The backend behind a running cluster, for what the verbs here do not cover.
+    pub fn backend(&self) -> Result<Arc<dyn StoreBackend>> {
+        self.nodes()?.store()
+    }
+
     /// Makes the resources be what they are given as, one after the other.
     pub async fn apply(&self, resources: Vec<Resource>) -> Result<Vec<Applied>> {
         self.apply_with(ApplyRequest::many(resources)).await
@@ -134,7 +146,9 @@ impl Cluster {
 
     /// The same with a condition, or without doing it.
     pub async fn apply_with(&self, request: ApplyRequest) -> Result<Vec<Applied>> {
-        self.nodes()?.call(move |node| async move { Ok(node.store.apply(request).await?) }).await
+        self.nodes()?
+            .call(move |node| async move { Ok(node.store.apply(request).await?) })
+            .await
     }
 
     /// The newest of one resource.
@@ -145,7 +159,9 @@ impl Cluster {
     /// One resource, perhaps an older or a stale one.
     pub async fn get_with(&self, reference: &ResourceRef, options: ReadOptions) -> Result<Got> {
         let reference = reference.clone();
-        self.nodes()?.call(move |node| async move { Ok(node.store.get(&reference, options).await?) }).await
+        self.nodes()?
+            .call(move |node| async move { Ok(node.store.get(&reference, options).await?) })
+            .await
     }
 
     /// All resources of a kind, as of one revision.
@@ -155,7 +171,9 @@ impl Cluster {
 
     /// The same, narrowed or in pages.
     pub async fn list_with(&self, request: ListRequest) -> Result<Listing> {
-        self.nodes()?.call(move |node| async move { Ok(node.store.list(request).await?) }).await
+        self.nodes()?
+            .call(move |node| async move { Ok(node.store.list(request).await?) })
+            .await
     }
 
     /// Removes a resource.
@@ -166,12 +184,16 @@ impl Cluster {
     /// Removes a resource if it is at a revision.
     pub async fn delete_if(&self, reference: &ResourceRef, if_revision: Option<u64>) -> Result<Deleted> {
         let reference = reference.clone();
-        self.nodes()?.call(move |node| async move { Ok(node.store.delete(&reference, if_revision).await?) }).await
+        self.nodes()?
+            .call(move |node| async move { Ok(node.store.delete(&reference, if_revision).await?) })
+            .await
     }
 
     /// What changes from now on, or from a revision on.
     pub async fn watch(&self, request: WatchRequest) -> Result<WatchStream> {
-        self.nodes()?.call(move |node| async move { Ok(node.store.watch(request).await?) }).await
+        self.nodes()?
+            .call(move |node| async move { Ok(node.store.watch(request).await?) })
+            .await
     }
 
     /// Writes a snapshot. It is gathered in memory first, because the sink is the caller's and may be slow.
@@ -184,7 +206,10 @@ impl Cluster {
                 Ok((bytes, done))
             })
             .await?;
-        let failed = |source| ClusterRuntimeError::Folder { path: "the snapshot's sink".into(), source };
+        let failed = |source| ClusterRuntimeError::Folder {
+            path: "the snapshot's sink".into(),
+            source,
+        };
         sink.write_all(&bytes).map_err(failed)?;
         Ok(done)
     }
@@ -192,19 +217,28 @@ impl Cluster {
     /// Replaces all resources by a snapshot's.
     pub async fn restore(&self, source: &mut (dyn Read + Send)) -> Result<Restored> {
         let mut bytes = Vec::new();
-        let failed = |source| ClusterRuntimeError::Folder { path: "the snapshot's source".into(), source };
+        let failed = |source| ClusterRuntimeError::Folder {
+            path: "the snapshot's source".into(),
+            source,
+        };
         source.read_to_end(&mut bytes).map_err(failed)?;
-        self.nodes()?.call(move |node| async move { Ok(node.store.restore(&mut &bytes[..]).await?) }).await
+        self.nodes()?
+            .call(move |node| async move { Ok(node.store.restore(&mut &bytes[..]).await?) })
+            .await
     }
 
     /// How it is.
     pub async fn health(&self) -> Result<HealthReport> {
-        self.nodes()?.call(|node| async move { Ok(node.admin.health().await?) }).await
+        self.nodes()?
+            .call(|node| async move { Ok(node.admin.health().await?) })
+            .await
     }
 
     /// What it looks like.
     pub async fn status(&self) -> Result<ClusterStatus> {
-        self.nodes()?.call(|node| async move { Ok(node.admin.status().await?) }).await
+        self.nodes()?
+            .call(|node| async move { Ok(node.admin.status().await?) })
+            .await
     }
 }
 

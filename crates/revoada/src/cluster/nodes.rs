@@ -67,8 +67,11 @@ impl Nodes {
         let genesis_path = folder.join("genesis.json");
         let genesis = match fs::read(&genesis_path) {
             Ok(bytes) => {
-                let genesis = Genesis::parse_with(&bytes, &own)
-                    .map_err(|source| ClusterRuntimeError::StoredGenesis { path: folder.clone(), source })?;
+                let genesis =
+                    Genesis::parse_with(&bytes, &own).map_err(|source| ClusterRuntimeError::StoredGenesis {
+                        path: folder.clone(),
+                        source,
+                    })?;
                 if genesis.declaration() != declaration {
                     return Err(ClusterRuntimeError::OtherCluster {
                         path: folder,
@@ -83,7 +86,11 @@ impl Nodes {
         let addresses = free_addresses(genesis.founders().len()).map_err(unusable(&folder))?;
         let seeds: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
         let stop = CancellationToken::new();
-        let started = Self { threads: parking_lot::Mutex::default(), stop: stop.clone(), _temporary: temporary };
+        let started = Self {
+            threads: parking_lot::Mutex::default(),
+            stop: stop.clone(),
+            _temporary: temporary,
+        };
         for (founder, listen) in genesis.founders().values().zip(addresses) {
             let config = NodeConfig {
                 name: founder.name.clone(),
@@ -103,7 +110,10 @@ impl Nodes {
                 faces: Arc::new(NativeFaces),
                 clock_ms: system::clock(),
                 entropy: Arc::new(system::entropy),
-                log: LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() },
+                log: LogOptions {
+                    segment_bytes: SEGMENT_BYTES,
+                    ..LogOptions::default()
+                },
                 topologies: own.clone(),
                 store: store.clone(),
             };
@@ -135,11 +145,23 @@ impl Nodes {
                 });
             }
             if Instant::now() >= deadline {
-                return Err(ClusterRuntimeError::NotFormed { seconds: limit.as_secs(), why });
+                return Err(ClusterRuntimeError::NotFormed {
+                    seconds: limit.as_secs(),
+                    why,
+                });
             }
             // Off any timer of the caller's runtime, which may have none.
             self.pause().await;
         }
+    }
+
+    /// The backend of a running node.
+    pub fn store(&self) -> Result<Arc<dyn StoreBackend>, ClusterRuntimeError> {
+        let threads = self.threads.lock();
+        let store = threads
+            .iter()
+            .find_map(|thread| Some(thread.running.borrow().as_ref()?.store.clone()));
+        store.ok_or(ClusterRuntimeError::NotRunning)
     }
 
     async fn pause(&self) {
@@ -161,13 +183,21 @@ impl Nodes {
             Some((thread.runtime.clone(), running))
         });
         let (runtime, running) = node.ok_or(ClusterRuntimeError::NotRunning)?;
-        runtime.spawn(act(running)).await.map_err(|_| ClusterRuntimeError::NotRunning)?
+        runtime
+            .spawn(act(running))
+            .await
+            .map_err(|_| ClusterRuntimeError::NotRunning)?
     }
 
     /// Stops all and waits, without blocking the caller's runtime.
     pub async fn stop(&self) {
         self.stop.cancel();
-        let joins: Vec<_> = self.threads.lock().iter_mut().filter_map(|thread| thread.join.take()).collect();
+        let joins: Vec<_> = self
+            .threads
+            .lock()
+            .iter_mut()
+            .filter_map(|thread| thread.join.take())
+            .collect();
         let (done, wait) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             for join in joins {
@@ -194,11 +224,17 @@ impl Drop for Nodes {
 
 fn spawn(options: NodeOptions, stop: CancellationToken) -> Result<Thread, ClusterRuntimeError> {
     let name = options.config.name.clone();
-    let failed = |source| ClusterRuntimeError::Folder { path: options.config.folder.clone(), source };
+    let failed = |source| ClusterRuntimeError::Folder {
+        path: options.config.folder.clone(),
+        source,
+    };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let handle = runtime.handle().clone();
     let guard = handle.enter();
-    let node = Node::prepare(options).map_err(|source| ClusterRuntimeError::Boot { node: name.clone(), source })?;
+    let node = Node::prepare(options).map_err(|source| ClusterRuntimeError::Boot {
+        node: name.clone(),
+        source,
+    })?;
     drop(guard);
     let (tell, running) = watch::channel(None);
     let join = std::thread::Builder::new()
@@ -208,13 +244,24 @@ fn spawn(options: NodeOptions, stop: CancellationToken) -> Result<Thread, Cluste
                 tell.send_replace(Some(running));
             }))
         })
-        .map_err(|source| ClusterRuntimeError::Folder { path: name.clone().into(), source })?;
-    Ok(Thread { name, running, runtime: handle, join: Some(join) })
+        .map_err(|source| ClusterRuntimeError::Folder {
+            path: name.clone().into(),
+            source,
+        })?;
+    Ok(Thread {
+        name,
+        running,
+        runtime: handle,
+        join: Some(join),
+    })
 }
 
 /// Makes keys and genesis. The genesis is written last: without it nothing in the folder counts.
 fn found(declaration: &ClusterDeclaration, folder: &Path, nodes: usize) -> Result<Genesis, ClusterRuntimeError> {
-    let unusable = |source| ClusterRuntimeError::Folder { path: folder.to_owned(), source };
+    let unusable = |source| ClusterRuntimeError::Folder {
+        path: folder.to_owned(),
+        source,
+    };
     let mut founders = Vec::new();
     for number in 1..=nodes {
         let name = format!("node-{number}");
@@ -230,14 +277,17 @@ fn found(declaration: &ClusterDeclaration, folder: &Path, nodes: usize) -> Resul
     let genesis = Genesis::prove(declaration.clone(), founders, None).map_err(ClusterRuntimeError::Genesis)?;
     let part = folder.join("genesis.part");
     fs::write(&part, genesis.render()).map_err(unusable)?;
-    fs::File::open(&part).and_then(|file| file.sync_all()).map_err(unusable)?;
+    fs::File::open(&part)
+        .and_then(|file| file.sync_all())
+        .map_err(unusable)?;
     fs::rename(&part, folder.join("genesis.json")).map_err(unusable)?;
     Ok(genesis)
 }
 
 fn free_addresses(count: usize) -> std::io::Result<Vec<SocketAddr>> {
     // All are held until all are known, so that none is given twice.
-    let held: Vec<_> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    let held: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()?;
     held.iter().map(TcpListener::local_addr).collect()
 }

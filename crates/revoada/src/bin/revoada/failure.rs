@@ -173,13 +173,11 @@ impl CliError {
     }
 }
 
-/// Messages of others (parsers, systems) may have several lines; an error's parts have one each.
+/// Messages of others (parsers, systems) may have several lines; an error's parts have one each, without the picture of
+/// the source that some parsers draw.
 fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines = text.lines().take_while(|line| !line.trim_start().starts_with("-->"));
+    let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ")
 }
 

@@ -180,6 +180,7 @@ fn resume(folder: &Folder, mut record: Record, arguments: &Up) -> Result<Record,
     }
     if !arguments.node_args.is_empty() && arguments.node_args != record.node_args {
         record.node_args = arguments.node_args.clone();
+        config::check(folder, &record)?;
         record.write(&folder.record())?;
     }
     Ok(record)

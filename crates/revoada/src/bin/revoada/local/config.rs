@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use revoada::node::config::NodeConfig;
+use revoada_core::error::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, write_atomically};
@@ -97,12 +99,29 @@ pub fn config(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<BTre
     Ok(fields)
 }
 
+fn yaml(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<String, CliError> {
+    serde_saphyr::to_string(&config(folder, record, node)?)
+        .map_err(|error| CliError::because(ErrorKind::Invalid, "the config of a node", &error))
+}
+
+/// Makes sure that nodes will take their configs, whatever `--node-arg` set in them.
+pub fn check(folder: &Folder, record: &Record) -> Result<(), CliError> {
+    for node in &record.nodes {
+        serde_saphyr::from_str::<NodeConfig>(&yaml(folder, record, node)?).map_err(|error| {
+            CliError::because(
+                ErrorKind::Invalid,
+                "no node would take a config with these --node-arg",
+                &error,
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// Writes the config of one node, if it is not what is there already.
 pub fn write(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<(), CliError> {
     let path = folder.config(&node.name);
-    let fields = config(folder, record, node)?;
-    let yaml = serde_saphyr::to_string(&fields)
-        .map_err(|error| CliError::because(revoada_core::error::ErrorKind::Invalid, "the config of a node", &error))?;
+    let yaml = yaml(folder, record, node)?;
     let content = format!("# Written by `revoada up` and `revoada start`; `--node-arg K=V` sets fields.\n{yaml}");
     if fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
         return Ok(());

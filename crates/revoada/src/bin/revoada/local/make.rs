@@ -16,8 +16,8 @@ use revoada_core::{Digest, NodeId};
 use revoada_mesh::identity::load_or_create;
 
 use super::folder::{Folder, sync_folder, write_atomically};
-use super::ports;
 use super::record::{NodeEntry, Record};
+use super::{config, ports};
 use crate::failure::CliError;
 
 /// The parts of a cluster besides its record, in the order in which they move.
@@ -120,6 +120,7 @@ pub fn make(folder: &Folder, plan: &Plan) -> Result<Record, CliError> {
             .collect(),
     };
     sync_folder(&forming.join("nodes")).map_err(|error| failed(&error))?;
+    config::check(folder, &record)?;
     record.write(&forming.join("cluster.json"))?;
     complete(folder)?;
     Ok(record)

@@ -16,8 +16,14 @@ pub mod folder;
 pub mod lock;
 pub mod make;
 pub mod ports;
-#[expect(unsafe_code, reason = "a process is waited for by its descriptor, which tokio takes on trust")]
+#[expect(
+    unsafe_code,
+    reason = "a process is waited for by its descriptor, which tokio takes on trust"
+)]
 pub mod process;
 pub mod record;
-#[expect(unsafe_code, reason = "what runs between fork and exec cannot be checked by the compiler")]
+#[expect(
+    unsafe_code,
+    reason = "what runs between fork and exec cannot be checked by the compiler"
+)]
 pub mod start;

@@ -168,12 +168,7 @@ mod tests {
         counts.answered(Duration::from_millis(1));
         counts.answered(Duration::from_millis(3));
         let report = serde_json::to_value(counts.report(&plan, Duration::from_secs(2))).unwrap();
-        for (field, value) in [
-            ("ops", 2),
-            ("errors", 0),
-            ("clients", 2),
-            ("size_bytes", 1024),
-        ] {
+        for (field, value) in [("ops", 2), ("errors", 0), ("clients", 2), ("size_bytes", 1024)] {
             assert_eq!(report[field], value, "{field}");
         }
         assert_eq!(report["op"], "put");

@@ -1,0 +1,214 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
+use revoada_core::genesis::Founder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::*;
+
+/// Far above what anything here takes.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Answers every request with a line of text.
+struct Lines;
+
+impl Faces for Lines {
+    fn serve(&self, _: Parts) -> Router {
+        Router::new().fallback(|| async { "running" })
+    }
+
+    fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
+        let text = [vec![what.to_owned()], causes].concat().join(": ");
+        Router::new().fallback(move || async move { text })
+    }
+}
+
+fn key(n: u8) -> NodeKey {
+    NodeKey::from_seed([n; 32])
+}
+
+fn genesis(name: &str) -> Genesis {
+    let mut draft = prescribed_for("solo", 1).unwrap();
+    draft.name = name.to_owned();
+    let founders = [(key(1).id(), Founder::named("node-1"))];
+    Genesis::prove(ClusterDeclaration::prove(draft).unwrap(), founders, None).unwrap()
+}
+
+/// A cluster of one, in `folder`.
+fn options(folder: &Path) -> NodeOptions {
+    fs::write(folder.join("genesis.json"), genesis("homelab").render()).unwrap();
+    NodeOptions {
+        config: NodeConfig {
+            name: "node-1".to_owned(),
+            folder: folder.join("data"),
+            genesis: folder.join("genesis.json"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            seeds: BTreeSet::new(),
+            zone: None,
+            rack: None,
+            control: None,
+            http: None,
+            operator: false,
+        },
+        faces: Arc::new(Lines),
+        clock_ms: Arc::new(|| 1_000),
+        entropy: Arc::new(|bytes| {
+            bytes.fill(1);
+            Ok(())
+        }),
+        log: LogOptions {
+            segment_bytes: 1 << 18,
+            ..LogOptions::default()
+        },
+        topologies: Vec::new(),
+        store: None,
+    }
+}
+
+async fn control(folder: &Path) -> String {
+    let mut socket = tokio::net::UnixStream::connect(folder.join("data/control.sock"))
+        .await
+        .unwrap();
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Asks the control socket until it answers with `part`.
+async fn answers(folder: &Path, part: &str) -> String {
+    let asked = async {
+        loop {
+            let answer = control(folder).await;
+            if answer.contains(part) {
+                return answer;
+            }
+        }
+    };
+    timeout(SOON, asked)
+        .await
+        .unwrap_or_else(|_| panic!("the control socket never says {part}"))
+}
+
+#[tokio::test]
+async fn a_folder_has_one_owner_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::prepare(options(dir.path())).unwrap();
+    let error = Node::prepare(options(dir.path())).err().unwrap();
+    assert!(
+        matches!(&error, BootError::Owned { owner, .. } if *owner == std::process::id().to_string()),
+        "{error}"
+    );
+    drop(first);
+    Node::prepare(options(dir.path())).unwrap();
+}
+
+#[tokio::test]
+async fn a_boot_that_fails_is_told_on_the_control_socket_until_the_node_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    fs::remove_file(dir.path().join("genesis.json")).unwrap();
+    let stop = CancellationToken::new();
+    let node = tokio::spawn(
+        Node::prepare(options)
+            .unwrap()
+            .run(stop.clone(), |_| panic!("it never started")),
+    );
+    let answer = answers(dir.path(), "could not start").await;
+    assert!(
+        answer.contains("genesis.json") && answer.contains("No such file"),
+        "{answer}"
+    );
+    stop.cancel();
+    let stopped = timeout(SOON, node).await.unwrap().unwrap();
+    assert!(
+        matches!(stopped, Stopped::NeverBooted(BootError::Folder { .. })),
+        "{stopped:?}"
+    );
+    assert!(!dir.path().join("data/control.sock").exists());
+}
+
+#[tokio::test]
+async fn a_folder_of_another_cluster_is_refused_by_name_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    check_cluster(dir.path(), &genesis("homelab")).unwrap();
+    check_cluster(dir.path(), &genesis("homelab")).unwrap();
+    let error = check_cluster(dir.path(), &genesis("other")).unwrap_err();
+    for digest in [genesis("homelab").digest(), genesis("other").digest()] {
+        assert!(error.to_string().contains(&digest.to_string()), "{error}");
+    }
+    check_cluster(dir.path(), &genesis("homelab")).unwrap();
+}
+
+#[tokio::test]
+async fn a_node_alone_boots_serves_stops_and_boots_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let stop = CancellationToken::new();
+        let (told, started) = tokio::sync::oneshot::channel();
+        let mut told = Some(told);
+        let node = Node::prepare(options(dir.path())).unwrap();
+        let node = tokio::spawn(node.run(stop.clone(), move |running| {
+            assert!(told.take().unwrap().send(running).is_ok());
+        }));
+        let running = timeout(SOON, started).await.unwrap().unwrap();
+        answers(dir.path(), "running").await;
+        let formed = async {
+            while running.admin.status().await.unwrap().cluster.leader.as_deref() != Some("node-1") {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, formed).await.expect("a cluster of one forms by itself");
+        stop.cancel();
+        assert!(matches!(timeout(SOON, node).await.unwrap().unwrap(), Stopped::Asked));
+    }
+}
+
+#[test]
+fn a_key_that_the_genesis_does_not_know_is_refused_with_a_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = options(dir.path()).config;
+    check_founder(&config, &genesis("homelab"), &key(1)).unwrap();
+    let error = check_founder(&config, &genesis("homelab"), &key(2))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(&key(2).id().to_string()), "{error}");
+    assert!(
+        error.ends_with(&format!("node-1 has the key {}", key(1).id())),
+        "{error}"
+    );
+    let renamed = NodeConfig {
+        name: "node-9".to_owned(),
+        ..config
+    };
+    let error = check_founder(&renamed, &genesis("homelab"), &key(1))
+        .unwrap_err()
+        .to_string();
+    assert!(error.ends_with("this key is node-1's"), "{error}");
+}
+
+#[test]
+fn a_generation_grows_also_when_the_clock_was_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let next = |started_ms| next_generation(dir.path(), started_ms).unwrap();
+    assert_eq!(next(1_000), 1_000);
+    assert_eq!(next(10), 1_001);
+    assert_eq!(next(1_001), 1_002);
+    assert_eq!(next(5_000), 5_000);
+    fs::write(dir.path().join("generation"), "").unwrap();
+    assert_eq!(next(6_000), 6_000);
+}
+
+#[test]
+fn a_log_is_tied_to_its_cluster_and_its_node() {
+    let mine = log_identity(&genesis("homelab"), &key(1));
+    assert_eq!(mine, log_identity(&genesis("homelab"), &key(1)));
+    assert_ne!(mine, log_identity(&genesis("other"), &key(1)));
+    assert_ne!(mine, log_identity(&genesis("homelab"), &key(2)));
+}
