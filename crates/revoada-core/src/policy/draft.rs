@@ -265,8 +265,9 @@ impl<'a> Draft<'a> {
                 .intersection(&self.observed.voters)
                 .filter(|node| !self.is_lost(node));
             let heirs: Vec<NodeId> = heirs.copied().collect();
-            let ready = heirs.iter().filter(|node| self.is_ready(node));
-            match ready.min_by_key(|node| (self.lag(node), self.name(node))) {
+            // One noisy detector does not keep a leader that is to go: who replicates and has all of it can lead.
+            let ready = heirs.iter().filter(|node| self.has_caught_up(node));
+            match ready.min_by_key(|node| (!self.is_alive(node), self.lag(node), self.name(node))) {
                 Some(to) => return self.steps.push(Step::TransferLeader { to: *to }),
                 None if !heirs.is_empty() => {
                     self.why

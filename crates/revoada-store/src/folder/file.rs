@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The line is a comment to YAML and HCL, so those files can be used as they are; the digest tells a file that was
-//! changed from outside or cut short. Rejected: the numbers in a second file, which could be lost or moved alone.
+//! changed from outside or cut short. A line has one spelling: one that means the same in other letters (`03`, upper-case
+//! hex) was not written here, and is refused. Rejected: the numbers in a second file, which could be lost or moved alone.
 
 use bytes::Bytes;
 use revoada_core::Digest;
@@ -32,8 +33,8 @@ pub(super) struct ResourceFile {
 
 impl ResourceFile {
     pub(super) fn render(&self) -> Vec<u8> {
-        let digest = self.digest();
-        let mut bytes = format!("{} blake3={digest} namespace={}\n", self.numbers(), self.namespace).into_bytes();
+        let mut bytes = self.line().into_bytes();
+        bytes.push(b'\n');
         bytes.extend_from_slice(&self.document);
         bytes
     }
@@ -44,10 +45,10 @@ impl ResourceFile {
         let end = end.ok_or("its first line is missing")?;
         let line = std::str::from_utf8(&bytes[..end]).map_err(|_| "its first line is not text")?;
         // A name may contain spaces, so the namespace is the rest of the line.
-        let (line, namespace) = line
+        let (fields, namespace) = line
             .split_once(" namespace=")
             .ok_or("its first line has no namespace")?;
-        let mut words = line.split(' ');
+        let mut words = fields.split(' ');
         if words.next() != Some("#") || words.next() != Some("revoada") {
             return Err("its first line is not one of a stored resource".to_owned());
         }
@@ -69,10 +70,9 @@ impl ResourceFile {
                 .ok_or_else(|| format!("its first line has no {name}"))
         };
         let (create_revision, revision, version) = (number("created")?, number("revision")?, number("version")?);
-        let digest = words.next().and_then(|word| word.strip_prefix("blake3="));
-        let digest: Digest = digest
-            .and_then(|digest| digest.parse().ok())
-            .ok_or("its first line has no digest")?;
+        if !words.next().is_some_and(|word| word.starts_with("blake3=")) {
+            return Err("its first line has no digest".to_owned());
+        }
         let document = Bytes::copy_from_slice(&bytes[end + 1..]);
         let namespace = namespace.to_owned();
         let file = Self {
@@ -83,10 +83,16 @@ impl ResourceFile {
             namespace,
             document,
         };
-        if words.next().is_some() || file.digest() != digest {
+        // As text: a digest that is read into bytes and compared as bytes may be spelled in upper case.
+        if file.line() != line {
             return Err("it was changed from outside, or cut short".to_owned());
         }
         Ok(file)
+    }
+
+    fn line(&self) -> String {
+        let (numbers, digest) = (self.numbers(), self.digest());
+        format!("{numbers} blake3={digest} namespace={}", self.namespace)
     }
 
     fn numbers(&self) -> String {
@@ -146,6 +152,34 @@ mod tests {
                 assert!(ResourceFile::parse(&changed).is_err(), "byte {index}, bit {bit}");
             }
             assert!(ResourceFile::parse(&whole[..index]).is_err(), "cut at {index}");
+        }
+    }
+
+    #[test]
+    fn a_line_in_another_spelling_is_refused() {
+        let whole = String::from_utf8(file().render()).expect("the test's document is text");
+        let (_, digest) = whole.split_once("blake3=").expect("the line has a digest");
+        let digest = &digest[..Digest::BYTES * 2];
+        assert_ne!(
+            digest,
+            digest.to_uppercase(),
+            "the digest of the test's file has letters"
+        );
+        let spellings = [
+            (digest, digest.to_uppercase().as_str()),
+            ("created=3", "created=03"),
+            ("revision=7", "revision=+7"),
+            ("revoada 1", "revoada 01"),
+            (" namespace=", " more namespace="),
+            (" namespace=", "  namespace="),
+        ]
+        .map(|(ours, other)| whole.replacen(ours, other, 1));
+        for other in spellings {
+            assert_ne!(other, whole);
+            assert_eq!(
+                ResourceFile::parse(other.as_bytes()),
+                Err("it was changed from outside, or cut short".to_owned())
+            );
         }
     }
 

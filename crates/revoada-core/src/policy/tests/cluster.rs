@@ -174,7 +174,8 @@ impl TestCluster {
         if let Some(seen) = self.nodes.get_mut(&node) {
             seen.excused = excused;
         }
-        if !self.is_up(&self.leader) {
+        // Without a quorum a node that does not vote may have looked on; it leads no longer than that.
+        if !self.is_up(&self.leader) || !self.voters.contains(&self.leader) {
             self.elect();
         }
     }

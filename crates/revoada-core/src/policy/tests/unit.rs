@@ -111,3 +111,19 @@ fn a_new_voter_that_gossip_suspects_still_enters() {
     settle(&mut cluster);
     assert!(cluster.voters.contains(&id(4)));
 }
+
+#[test]
+fn a_leader_that_is_to_go_is_not_held_by_voters_that_gossip_suspects() {
+    let mut cluster = settled(5, TestShape::Fixed(3));
+    assert_eq!(cluster.leader, id(1));
+    for suspect in [id(2), id(3)] {
+        let seen = cluster.nodes.get_mut(&suspect).expect("it is there");
+        seen.membership = crate::roles::Membership::Suspect;
+    }
+    for step in cluster.ask(WishKind::Drain, id(1)).expect("n4 can take its place") {
+        cluster.execute(&step);
+    }
+    settle(&mut cluster);
+    assert!(!cluster.voters.contains(&id(1)));
+    assert_eq!(cluster.voters.len(), 3);
+}

@@ -170,16 +170,19 @@ fn write_image(image: &Image) -> tempfile::TempDir {
 }
 
 /// `after`, with only some of the sectors in which it differs from `before`. Segments are written one after the
-/// other, so all before the torn one are as in `after`, and all behind it as in `before`.
+/// other, so all before the torn one are as in `after`, and all behind it as in `before`. Segments that were removed
+/// meanwhile are there again: a removal that a write leads to begins when all of that write is durable, so no crash
+/// can both tear the write and find the segment gone (`a_segment_stays_until_what_makes_it_unneeded_is_durable`).
 fn tear(before: &Image, after: &Image, which: prop::sample::Index, kept: &BTreeSet<usize>) -> Image {
     let changed: Vec<_> = after
         .iter()
         .filter(|(name, bytes)| before.get(*name) != Some(bytes) && name.ends_with(".log"))
         .collect();
-    let mut image = after.clone();
     if changed.is_empty() {
-        return image;
+        return after.clone();
     }
+    let mut image = before.clone();
+    image.extend(after.clone());
     let torn = which.index(changed.len());
     for (at, (name, bytes)) in changed.iter().enumerate().skip(torn) {
         let mut old = before.get(*name).cloned().unwrap_or_default();

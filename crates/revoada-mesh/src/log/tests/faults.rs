@@ -118,6 +118,36 @@ fn a_full_disk_is_an_answer_and_nothing_before_it_is_lost() {
 }
 
 #[test]
+fn a_segment_stays_until_what_makes_it_unneeded_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, options) = scripted("full-disk=3");
+    let options = LogOptions {
+        faults: options.faults,
+        ..small()
+    };
+    let (engine, _) = open(folder.path(), options);
+    append(&engine, 0..1, "a").unwrap();
+    purge_to(&engine, 0).unwrap();
+    // The first segment holds no entry any more, and is the only one that says so until the second one does.
+    let long = LogEntry {
+        index: 1,
+        payload: Bytes::from(vec![7; 1900]),
+    };
+    append_later(&engine, vec![long.clone()]).wait().unwrap_err();
+    engine.close().unwrap_err();
+    let first = folder.path().join("0000000000000001.log");
+    assert!(first.exists());
+
+    let (engine, recovered) = open(folder.path(), small());
+    assert_eq!((recovered.first_index, recovered.last), (1, None));
+    append_later(&engine, vec![long.clone()]).wait().unwrap();
+    engine.close().unwrap();
+    assert!(!first.exists());
+    let (engine, _) = open(folder.path(), small());
+    assert_eq!(engine.read(0..9, usize::MAX).unwrap(), vec![long]);
+}
+
+#[test]
 fn no_room_for_the_next_segment_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (_, options) = scripted("full-allocate=2");
