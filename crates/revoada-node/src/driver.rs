@@ -112,7 +112,12 @@ impl Driver {
         // A node that votes no longer may come back with an empty log. One that does not know who votes, because it
         // replicates nothing, forgets nobody.
         let known = !raft.voters.is_empty();
-        for id in self.genesis.founders().keys().filter(|id| known && !raft.voters.contains(id)) {
+        for id in self
+            .genesis
+            .founders()
+            .keys()
+            .filter(|id| known && !raft.voters.contains(id))
+        {
             self.positions.forget(id);
         }
         self.positions.save();
