@@ -176,6 +176,7 @@ impl Admin {
             .map(|peer| peer.facts.applied)
             .fold(raft.applied, u64::max);
         let now_ms = (driver.clock_ms)();
+        let listening_ms = driver.started.elapsed().as_millis() as u64;
         let mine = self.facts.borrow().clone();
         let ids = driver.genesis.founders().keys().chain(roles.nodes.keys());
         let ids: std::collections::BTreeSet<_> = ids.copied().collect();
@@ -191,6 +192,8 @@ impl Admin {
             let membership = match (me, peer) {
                 (true, _) => Membership::Alive,
                 (false, Some(peer)) => peer.membership,
+                // Not heard of yet, by a node that has hardly begun to listen.
+                (false, None) if listening_ms <= limits::UNHEARD_MS_MAX => Membership::Suspect,
                 (false, None) => Membership::Dead,
             };
             let alive = membership != Membership::Dead;

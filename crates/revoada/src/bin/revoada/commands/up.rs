@@ -291,7 +291,14 @@ async fn foreground(
         live.show(Ok(status))?;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            tell_ended(children);
+            for ended in ended(children) {
+                // Beside a table that is drawn over itself, a line of its own would be lost: it goes below.
+                if live.is_terminal() {
+                    live.footer.push_str(&format!("{ended}\n"));
+                } else {
+                    note(ended);
+                }
+            }
             if record
                 .nodes
                 .iter()
@@ -311,15 +318,15 @@ async fn foreground(
     }
 }
 
-/// Tells of processes of ours that have ended. They are not started again.
-fn tell_ended(children: &mut Vec<(String, Child)>) {
+/// What to tell of processes of ours that have ended since the last look. They are not started again.
+fn ended(children: &mut Vec<(String, Child)>) -> Vec<String> {
+    let mut told = Vec::new();
     children.retain_mut(|(name, child)| match child.try_wait() {
         Ok(Some(status)) => {
-            note(format!(
-                "{name} has ended ({status}); `revoada start {name}` starts it again"
-            ));
+            told.push(format!("{name} has ended ({status}); `revoada start {name}` starts it again"));
             false
         }
         Ok(None) | Err(_) => true,
     });
+    told
 }
