@@ -249,8 +249,10 @@ impl<'a> Choice<'a> {
                 .iter()
                 .enumerate()
                 .filter(|(_, record)| !record.is_damped(draft.now_ms));
+            // As if the asker voted already, which is what the choice is made from once its half is committed.
+            let among: Vec<&NodeRecord> = self.stay.iter().chain(&self.fill).chain([&asker]).copied().collect();
             let victim = victim
-                .min_by_key(|(_, record)| self.drop_key(record))
+                .min_by_key(|(_, record)| self.drop_key(record, &among))
                 .map(|(index, _)| index);
             let full = self.stay.len() + self.fill.len() == self.declared;
             match victim {
@@ -272,8 +274,12 @@ impl<'a> Choice<'a> {
 
     /// Who goes first when somebody has to. Last of all a node that an exchange has just chosen, for a plan never
     /// turns round; and the leader only if there is no other.
-    fn drop_key(&self, record: &'a NodeRecord) -> (bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>) {
-        let (zone, rack) = crowd(self.draft, record, &self.stay);
+    fn drop_key(
+        &self,
+        record: &'a NodeRecord,
+        among: &[&NodeRecord],
+    ) -> (bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>) {
+        let (zone, rack) = crowd(self.draft, record, among);
         let crowded = (-zone.cast_signed(), -rack.cast_signed());
         let chosen = record.moving == Some(Moving::Promoting) || wants_in(record);
         let fit = record.is_fit() && !wants_out(record);
@@ -286,19 +292,25 @@ impl<'a> Choice<'a> {
         )
     }
 
-    /// Drops what is more than declared. What an exchange began is finished without damping: its first half is
-    /// committed, and its second was undamped then.
+    /// Drops what is more than declared. What an exchange began is finished whatever damping holds, but as it was
+    /// begun: who was held when its first half was committed is spared as long as anybody else can go. A choice made
+    /// from this moment alone would take another victim than the one that the exchange was granted for.
     fn drop_surplus(&mut self) {
         let draft = self.draft;
-        let half_done = self.half_done().next();
+        let half_done = self.half_done().max_by_key(|record| record.changed_at_ms);
+        let begun_ms = half_done
+            .and_then(|record| record.changed_at_ms)
+            .unwrap_or(draft.now_ms);
+        let held = |record: &NodeRecord| record.is_damped(begun_ms) || record.is_damped(draft.now_ms);
         let nodes = draft.roles.members().count();
         while self.stay.len() > self.declared {
             let open = self
                 .stay
                 .iter()
                 .enumerate()
-                .filter(|(_, record)| half_done.is_some() || !record.is_damped(draft.now_ms));
-            let Some((index, _)) = open.min_by_key(|(_, record)| self.drop_key(record)) else {
+                .filter(|(_, record)| half_done.is_some() || !held(record));
+            let first = open.min_by_key(|(_, record)| (held(record), self.drop_key(record, &self.stay)));
+            let Some((index, _)) = first else {
                 self.why
                     .push("voters that are too many wait: a node changes its role at most once a minute".into());
                 break;

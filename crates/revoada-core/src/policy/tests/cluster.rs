@@ -7,22 +7,36 @@ use revoada_attest::{Digest, NodeId, Role};
 use crate::policy::{Founder, Intent, Observed, Plan, Replication, Seen, Spread, Step, Wish, WishKind, WishRefused};
 use crate::policy::{admissible, admission, plan, survives, voters_declared};
 use crate::roles::{Location, Membership, Roles};
-use crate::topology::TopologyStrategy;
+use crate::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quorum3M, Solo, TopologyStrategy};
 
 /// How long a new learner takes to catch up.
 const CATCH_UP_MS: u64 = 50;
 
-/// Shapes by number, as the six of the contract have them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A shape of a test.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum TestShape {
-    /// As many, whatever the number of nodes: solo, pair, quorum-3m, cluster-3m-nw.
+    /// As many, whatever the number of nodes.
     Fixed(usize),
-    /// All of them, odd, at most 7, the others observers: mesh-all-peers.
+    /// All of them, odd, at most 7, the others observers.
     AllOdd,
-    /// Two fifths, rounded up to an odd number: phalanx.
+    /// Two fifths, rounded up to an odd number.
     Ratio,
     /// A user's own that asks for even numbers and for more than there are.
     Even,
+    /// One of those that every declaration can use.
+    BuiltIn(&'static dyn TopologyStrategy),
+}
+
+impl TestShape {
+    /// The built-in topologies, in the order of their names' list.
+    pub(super) const BUILT_IN: [Self; 6] = [
+        Self::BuiltIn(&Solo),
+        Self::BuiltIn(&Pair),
+        Self::BuiltIn(&Quorum3M),
+        Self::BuiltIn(&Cluster3MNW),
+        Self::BuiltIn(&MeshAllPeers),
+        Self::BuiltIn(&Phalanx),
+    ];
 }
 
 impl TopologyStrategy for TestShape {
@@ -34,11 +48,15 @@ impl TopologyStrategy for TestShape {
             Self::AllOdd => "all-odd",
             Self::Ratio => "ratio",
             Self::Even => "even",
+            Self::BuiltIn(topology) => topology.name(),
         }
     }
 
     fn nodes_min(&self) -> usize {
-        1
+        match self {
+            Self::BuiltIn(topology) => topology.nodes_min(),
+            Self::Fixed(_) | Self::AllOdd | Self::Ratio | Self::Even => 1,
+        }
     }
 
     fn voters(&self, nodes: usize) -> usize {
@@ -51,13 +69,15 @@ impl TopologyStrategy for TestShape {
                 (masters + usize::from(masters.is_multiple_of(2))).min(nodes)
             }
             Self::Even => 4,
+            Self::BuiltIn(topology) => topology.voters(nodes),
         }
     }
 
-    fn others(&self, _nodes: usize) -> Role {
+    fn others(&self, nodes: usize) -> Role {
         match self {
             Self::AllOdd => Role::Observer,
             Self::Fixed(_) | Self::Ratio | Self::Even => Role::Worker,
+            Self::BuiltIn(topology) => topology.others(nodes),
         }
     }
 }

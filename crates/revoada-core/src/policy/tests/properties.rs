@@ -44,14 +44,15 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn shape() -> impl Strategy<Value = TestShape> {
-    prop::sample::select(vec![
+    let own = [
         TestShape::Fixed(1),
         TestShape::Fixed(3),
         TestShape::Fixed(5),
         TestShape::AllOdd,
         TestShape::Ratio,
         TestShape::Even,
-    ])
+    ];
+    prop::sample::select([own, TestShape::BUILT_IN].concat())
 }
 
 /// A history: the shape, the number of founders and of standbys, and events, each with how many steps follow it.
@@ -76,7 +77,11 @@ struct Watched {
 
 impl Watched {
     fn formed(shape: TestShape, founders: u8, standbys: usize) -> Self {
-        let cluster = TestCluster::born(founders, shape, standbys, &[]);
+        Self::formed_in(&[], shape, founders, standbys)
+    }
+
+    fn formed_in(zones: &[&str], shape: TestShape, founders: u8, standbys: usize) -> Self {
+        let cluster = TestCluster::born(founders, shape, standbys, zones);
         let mut watched = Self {
             cluster,
             causes: 0,
@@ -163,7 +168,10 @@ impl Watched {
                 let record = cluster.roles.get(node);
                 // Not by the product's own `is_damped`, which this is to catch when it is wrong.
                 let changed_ms = record.and_then(|record| record.changed_at_ms);
-                let damped = changed_ms.is_some_and(|changed_ms| cluster.now_ms - changed_ms < 60_000);
+                let damped_at = |changed_ms: Option<u64>, at_ms: u64| {
+                    changed_ms.is_some_and(|changed_ms| at_ms.saturating_sub(changed_ms) < 60_000)
+                };
+                let damped = damped_at(changed_ms, cluster.now_ms);
                 let voters = || cluster.roles.members().filter(|record| record.is_voter());
                 match transition.kind {
                     TransitionKind::Promote => {
@@ -173,8 +181,12 @@ impl Watched {
                         self.promotions += 1;
                     }
                     TransitionKind::Demote => {
-                        let completes = voters().any(|record| {
-                            record.moving == Some(Moving::Promoting) && !cluster.voters.contains(&record.id)
+                        // An exchange is completed by a damped node only if it could not have been begun with another.
+                        let completes = voters().any(|chosen| {
+                            let half_done =
+                                chosen.moving == Some(Moving::Promoting) && !cluster.voters.contains(&chosen.id);
+                            let begun_ms = chosen.changed_at_ms.unwrap_or(cluster.now_ms);
+                            half_done && voters().all(|record| damped_at(record.changed_at_ms, begun_ms))
                         });
                         let exempt = cluster.is_lost(node) || completes;
                         assert!(!damped || exempt, "damping is broken: {transition:?}");
@@ -328,29 +340,69 @@ proptest! {
     }
 
     #[test]
-    fn invariant_a_plan_executed_whole_comes_to_the_same((shape, founders, _, events) in history()) {
-        // All that do not vote are standbys that have caught up: who is ready first is not what this is about.
-        let mut watched = Watched::formed(shape, founders, 9);
-        for (event, _) in events.iter().filter(|(event, _)| !matches!(event, Event::Join)) {
-            watched.happen(event);
-            watched.cluster.now_ms += 1_000;
-            let mut whole = watched.cluster.clone();
-            for step in whole.plan().steps {
-                // The old leader executes nothing more once it has handed over.
-                let handed_over = matches!(step, Step::TransferLeader { .. });
-                whole.execute(&step);
-                if handed_over {
-                    break;
-                }
-            }
-            let mut whole = Watched { cluster: whole, causes: 0, promotions: 0, demotions: 0 };
-            whole.settle();
-            watched.settle();
-            prop_assert_eq!(&whole.cluster.voters, &watched.cluster.voters);
-            let roles = |watched: &Watched| -> Vec<_> {
-                watched.cluster.roles.members().map(|record| (record.name.clone(), record.role, record.state())).collect()
-            };
-            prop_assert_eq!(roles(&whole), roles(&watched));
-        }
+    fn invariant_a_plan_executed_whole_comes_to_the_same((shape, founders, _, events) in history(), zones in zones()) {
+        let events: Vec<Event> = events.into_iter().map(|(event, _)| event).collect();
+        executed_whole_comes_to_the_same(&zones, shape, founders, &events);
     }
+}
+
+/// Where the founders are: nowhere, or in three zones as they happen to be.
+fn zones() -> impl Strategy<Value = Vec<&'static str>> {
+    prop_oneof![
+        Just(Vec::new()),
+        prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 8),
+    ]
+}
+
+fn executed_whole_comes_to_the_same(zones: &[&str], shape: TestShape, founders: u8, events: &[Event]) {
+    // All that do not vote are standbys that have caught up: who is ready first is not what this is about.
+    let mut watched = Watched::formed_in(zones, shape, founders, 9);
+    for event in events.iter().filter(|event| !matches!(event, Event::Join)) {
+        watched.happen(event);
+        watched.cluster.now_ms += 1_000;
+        let mut whole = watched.cluster.clone();
+        for step in whole.plan().steps {
+            // The old leader executes nothing more once it has handed over.
+            let handed_over = matches!(step, Step::TransferLeader { .. });
+            whole.execute(&step);
+            if handed_over {
+                break;
+            }
+        }
+        let mut whole = Watched {
+            cluster: whole,
+            causes: 0,
+            promotions: 0,
+            demotions: 0,
+        };
+        whole.settle();
+        watched.settle();
+        assert_eq!(whole.cluster.voters, watched.cluster.voters);
+        let roles = |watched: &Watched| -> Vec<_> {
+            let members = watched.cluster.roles.members();
+            members
+                .map(|record| (record.name.clone(), record.role, record.state()))
+                .collect()
+        };
+        assert_eq!(roles(&whole), roles(&watched));
+    }
+}
+
+/// Found by the property. 3 was demoted at an operator's wish and wants its vote back, for which it has to wait a
+/// minute; meanwhile 6 has replaced 4. When 3's minute is over 6 is held, so 3 is granted the place of 2; once 3 was
+/// promoted, the plan that was made anew demoted 6.
+#[test]
+fn an_exchange_ends_with_the_node_that_it_was_granted_for() {
+    let mut events = vec![
+        Event::Ask(WishKind::Demote, 3),
+        Event::Pass(40_000),
+        Event::Lose(5),
+        Event::Lose(4),
+        Event::Start(5),
+        Event::Start(4),
+        Event::Pass(8_000),
+        Event::Ask(WishKind::Promote, 3),
+    ];
+    events.extend([const { Event::Pass(0) }; 10]);
+    executed_whole_comes_to_the_same(&[], TestShape::Fixed(3), 6, &events);
 }

@@ -127,3 +127,18 @@ fn a_leader_that_is_to_go_is_not_held_by_voters_that_gossip_suspects() {
     assert!(!cluster.voters.contains(&id(1)));
     assert_eq!(cluster.voters.len(), 3);
 }
+
+#[test]
+fn an_exchange_that_an_operator_asks_for_keeps_the_voters_spread() {
+    let mut cluster = TestCluster::born(4, TestShape::Fixed(3), 2, &["a", "b", "c", "b"]);
+    settle(&mut cluster);
+    for step in cluster.ask(WishKind::Promote, id(4)).expect("n4 may vote") {
+        cluster.execute(&step);
+    }
+    settle(&mut cluster);
+    assert_eq!(
+        cluster.voters,
+        BTreeSet::from([id(1), id(3), id(4)]),
+        "n2 is in the zone of n4"
+    );
+}
