@@ -5,6 +5,7 @@
 
 mod output;
 mod report;
+mod tools;
 
 use std::path::Path;
 use std::process::Command;
@@ -60,6 +61,7 @@ pub fn run(length: Length) -> Result<bool> {
         binary = cargo::release_binary(&target)?;
         Ok(passed(binary.is_some()))
     })?;
+    tools::install();
     match &binary {
         Some(binary) => integration(&mut report, binary, test)?,
         None => report
