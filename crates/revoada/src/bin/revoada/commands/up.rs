@@ -323,7 +323,9 @@ fn ended(children: &mut Vec<(String, Child)>) -> Vec<String> {
     let mut told = Vec::new();
     children.retain_mut(|(name, child)| match child.try_wait() {
         Ok(Some(status)) => {
-            told.push(format!("{name} has ended ({status}); `revoada start {name}` starts it again"));
+            told.push(format!(
+                "{name} has ended ({status}); `revoada start {name}` starts it again"
+            ));
             false
         }
         Ok(None) | Err(_) => true,
