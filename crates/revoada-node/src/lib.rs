@@ -16,9 +16,11 @@ mod metrics;
 mod node;
 mod positions;
 mod recovery;
+mod served;
 mod witness;
 
 pub use boot::BootError;
 pub use listen::{Caller, ListenError};
 pub use node::{Entropy, Faces, Node, NodeOptions, Parts, Running, Stopped};
 pub use revoada_mesh::log::{LogOptions, ScriptedFaults};
+pub use served::unserved;

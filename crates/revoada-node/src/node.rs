@@ -38,6 +38,7 @@ use crate::driver::Driver;
 use crate::gate::{NodeGate, VERSION};
 use crate::listen::{self, Https, Slot};
 use crate::positions::Positions;
+use crate::served::unserved;
 use crate::{formation, metrics, recovery, witness};
 
 /// What the node hands to whoever builds the faces.
@@ -282,6 +283,11 @@ impl Services {
         .map_err(BootError::Key)?;
         check_founder(config, &genesis, &key)?;
         let declaration = genesis.declaration();
+        if options.store.is_none()
+            && let Some(what) = unserved(declaration, genesis.founders().len())
+        {
+            return Err(BootError::Unsupported { what });
+        }
         let strategy = declaration.strategy();
         let me = key.id();
         let address = config.address();
@@ -679,7 +685,6 @@ async fn open_store(
     let declaration = genesis.declaration();
     let spec = declaration.backend();
     let alone = genesis.founders().len() == 1;
-    let unsupported = |what: String| BootError::Unsupported { what };
     let store: Arc<dyn StoreBackend> = match (&spec.config, &options.store) {
         (_, Some(opened)) => opened.clone(),
         (BackendConfig::Openraft, None) => {
@@ -703,19 +708,10 @@ async fn open_store(
                 .map_err(|error| BootError::Backend(error.into()))?;
             Arc::new(opened.map_err(|error| BootError::Backend(error.into()))?)
         }
-        (BackendConfig::Memory | BackendConfig::Folder { .. }, None) => {
-            return Err(unsupported(format!(
-                "the backend {} holds what one node holds, and this cluster has {} nodes: declare the topology solo, \
-                 or the backend openraft",
-                spec.kind().name(),
-                genesis.founders().len()
-            )));
-        }
         _ => {
-            return Err(unsupported(format!(
-                "this build does not serve the backend {}",
-                spec.kind().name()
-            )));
+            let what = unserved(declaration, genesis.founders().len());
+            let what = what.unwrap_or_else(|| format!("the backend {} is not served", spec.kind().name()));
+            return Err(BootError::Unsupported { what });
         }
     };
     if !declaration.audit() {

@@ -121,6 +121,9 @@ fn plan(arguments: &Up) -> Result<make::Plan, CliError> {
         let message = format!("{} starts from at least {least} nodes, not {nodes}", declaration.id());
         return Err(CliError::invalid(message).hint(format!("--nodes {least}")));
     }
+    if let Some(what) = revoada::node::unserved(&declaration, nodes) {
+        return Err(CliError::new(ErrorKind::Unsupported, what));
+    }
     Ok(make::Plan {
         declaration,
         nodes,
