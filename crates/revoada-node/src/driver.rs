@@ -142,11 +142,17 @@ impl Driver {
                     zone: place(&facts.zone),
                     rack: place(&facts.rack),
                 };
+                // A voter whose log went back gossips on with nodes that did not see it go back. It is lost all the same.
+                let refused = self.positions.refused_since(id);
                 let seen = Seen {
-                    membership: peer.membership,
-                    since_ms: at(peer.since),
+                    membership: if refused.is_some() {
+                        Membership::Dead
+                    } else {
+                        peer.membership
+                    },
+                    since_ms: at(refused.map_or(peer.since, Instant::from_std)),
                     excused: facts.by_operator,
-                    location: Some(location).filter(|_| peer.membership == Membership::Alive),
+                    location: Some(location).filter(|_| refused.is_none() && peer.membership == Membership::Alive),
                 };
                 (*id, seen)
             })

@@ -53,7 +53,12 @@ impl Gate for NodeGate {
                 votes: consensus.view().voters.contains(peer),
             }
         });
-        self.decide(peer, hello, standing)
+        let decided = self.decide(peer, hello, standing);
+        let went_back = decided
+            .as_ref()
+            .is_err_and(|refusal| refusal.kind == RefusalKind::LogWentBack);
+        self.positions.answered(peer, went_back);
+        decided
     }
 }
 

@@ -34,7 +34,20 @@ struct Known {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
     saved: Option<Instant>,
+    refused: BTreeMap<NodeId, Refusals>,
 }
+
+/// From the first to the newest of refusals that followed each other closely.
+#[derive(Clone, Copy)]
+struct Refusals {
+    first: Instant,
+    newest: Instant,
+}
+
+/// Refusals further apart than this are not of one kind.
+const REFUSALS_APART_MAX: Duration = Duration::from_secs(2);
+/// For how long a node is refused before it counts: a hello may be a moment older than what was heard of its node.
+const REFUSED_MIN: Duration = Duration::from_millis(500);
 
 /// Under load positions change all the time, and each file costs the disk something that the log needs.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
@@ -55,8 +68,34 @@ impl Positions {
                 positions,
                 changed: false,
                 saved: None,
+                refused: BTreeMap::new(),
             }),
         }
+    }
+
+    /// Remembers that `node` was refused because it went back, or was let in.
+    pub fn answered(&self, node: &NodeId, refused: bool) {
+        let mut known = self.known.lock();
+        if !refused {
+            known.refused.remove(node);
+            return;
+        }
+        let now = Instant::now();
+        let refusals = known.refused.entry(*node).or_insert(Refusals {
+            first: now,
+            newest: now,
+        });
+        if now - refusals.newest > REFUSALS_APART_MAX {
+            refusals.first = now;
+        }
+        refusals.newest = now;
+    }
+
+    /// Since when `node` is refused again and again: as a voter it is lost, however lively others find it.
+    pub fn refused_since(&self, node: &NodeId) -> Option<Instant> {
+        let refusals = *self.known.lock().refused.get(node)?;
+        let lasting = refusals.newest - refusals.first >= REFUSED_MIN;
+        (lasting && refusals.newest.elapsed() <= REFUSALS_APART_MAX).then_some(refusals.first)
     }
 
     /// Remembers that `node` has come this far. A position never goes back here.
