@@ -18,13 +18,14 @@ use revoada_store::{
 };
 
 use crate::consensus::{Consensus, ProposeError};
+use crate::runtime::{Runtime, Tokio, wait_until};
 
 /// Resources kept by the cluster's own Raft group.
-pub type RaftBackend = KeyspaceBackend<RaftKeyspace>;
+pub type RaftBackend<R = Tokio> = KeyspaceBackend<RaftKeyspace<R>>;
 
 /// See the module.
-pub struct RaftKeyspace {
-    consensus: Consensus,
+pub struct RaftKeyspace<R: Runtime = Tokio> {
+    consensus: Consensus<R>,
     clock_ms: Clock,
     restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -48,11 +49,11 @@ pub const RAFT_CAPABILITIES: Capabilities = Capabilities::of(&[
 ]);
 
 /// The backend named `openraft`. `restore_id` draws a number for each restore, so that two at once cannot be mixed up.
-pub fn raft_backend(
-    consensus: Consensus,
+pub fn raft_backend<R: Runtime>(
+    consensus: Consensus<R>,
     clock_ms: Clock,
     restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
-) -> RaftBackend {
+) -> RaftBackend<R> {
     KeyspaceBackend::on(
         "openraft",
         RAFT_CAPABILITIES,
@@ -64,7 +65,7 @@ pub fn raft_backend(
     )
 }
 
-impl RaftKeyspace {
+impl<R: Runtime> RaftKeyspace<R> {
     async fn run(&self, command: Command) -> Result<Done, KeyspaceError> {
         match self.consensus.propose(command).await {
             Ok(Ok(done)) => Ok(done),
@@ -120,7 +121,7 @@ impl RaftKeyspace {
 }
 
 #[async_trait]
-impl Keyspace for RaftKeyspace {
+impl<R: Runtime> Keyspace for RaftKeyspace<R> {
     async fn execute(&self, operation: Operation) -> Result<Outcome, KeyspaceError> {
         let done = match operation {
             Operation::Restore(restore) => self.restore(restore).await?,
@@ -157,7 +158,7 @@ impl Keyspace for RaftKeyspace {
 
     async fn changed(&self, revision: Revision) -> Option<Revision> {
         let mut applied = self.consensus.applied();
-        let newer = applied.wait_for(|applied| applied.revision > revision).await.ok()?;
+        let newer = wait_until::<R, _>(&mut applied, |applied| applied.revision > revision).await?;
         Some(newer.revision)
     }
 

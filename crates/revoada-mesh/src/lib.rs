@@ -10,4 +10,5 @@ pub mod identity;
 pub mod keyspace;
 pub mod log;
 pub mod membership;
+pub mod runtime;
 pub mod transport;

@@ -12,6 +12,7 @@ use revoada_core::roles::{Membership, NodeState, RoleNote};
 use revoada_core::{Role, machine::ClusterState as Machine};
 use revoada_mesh::consensus::{EXTRA_VERBS, Extra, ProposeError};
 use revoada_mesh::membership::Facts;
+use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Tokio, changed, elapsed};
 use revoada_store::admin::{
     AdminError, ChainHead, ClusterState, ClusterStatus, ClusterSummary, HealthReport, History, HistoryItem, NodeStatus,
     Redundancy, Wish, WishGranted,
@@ -27,8 +28,8 @@ const WISH: u8 = EXTRA_VERBS;
 const STATUS: u8 = EXTRA_VERBS + 1;
 
 /// The admin port of one node.
-pub(crate) struct Admin {
-    pub driver: Driver,
+pub(crate) struct Admin<R: Runtime = Tokio> {
+    pub driver: Driver<R>,
     pub name: String,
     pub address: std::net::SocketAddr,
     pub facts: watch::Receiver<Facts>,
@@ -58,7 +59,7 @@ enum FateKind {
 }
 
 /// Answers what other nodes ask of the leader.
-pub(crate) fn extra(admin: Arc<Admin>) -> Extra {
+pub(crate) fn extra<R: Runtime>(admin: Arc<Admin<R>>) -> Extra {
     Arc::new(move |verb, body| {
         let admin = admin.clone();
         Box::pin(async move {
@@ -78,7 +79,7 @@ pub(crate) fn extra(admin: Arc<Admin>) -> Extra {
     })
 }
 
-async fn grant(driver: &Driver, node: NodeId, wish: Wish) -> WishFate {
+async fn grant<R: Runtime>(driver: &Driver<R>, node: NodeId, wish: Wish) -> WishFate {
     let kind = match wish {
         Wish::Promote => WishKind::Promote,
         Wish::Demote => WishKind::Demote,
@@ -109,7 +110,7 @@ async fn grant(driver: &Driver, node: NodeId, wish: Wish) -> WishFate {
     }
 }
 
-impl Admin {
+impl<R: Runtime> Admin<R> {
     fn find(&self, node: &str) -> Result<(NodeId, String), AdminError> {
         let by_roles = self.driver.consensus.read(|state| {
             let roles = state.roles();
@@ -176,7 +177,7 @@ impl Admin {
             .map(|peer| peer.facts.applied)
             .fold(raft.applied, u64::max);
         let now_ms = (driver.clock_ms)();
-        let listening_ms = driver.started.elapsed().as_millis() as u64;
+        let listening_ms = elapsed::<R>(driver.started).as_millis() as u64;
         let mine = self.facts.borrow().clone();
         let ids = driver.genesis.founders().keys().chain(roles.nodes.keys());
         let ids: std::collections::BTreeSet<_> = ids.copied().collect();
@@ -301,7 +302,7 @@ impl Admin {
     }
 }
 
-impl Admin {
+impl<R: Runtime> Admin<R> {
     /// The status as JSON for another node, which is `null` where this node does not lead.
     fn status_here_as_leader(&self) -> bytes::Bytes {
         let (nodes, cluster) = self.figures();
@@ -316,7 +317,7 @@ impl Admin {
     async fn status_of_leader(&self) -> Option<ClusterStatus> {
         let limit = Duration::from_millis(limits::STATUS_MS_MAX);
         let answer = self.driver.consensus.ask_leader(STATUS, bytes::Bytes::new(), limit);
-        let answer = tokio::time::timeout(limit, answer).await.ok()?.ok()?;
+        let answer = R::timeout(limit, answer).await.ok()?.ok()?;
         serde_json::from_slice::<Option<ClusterStatus>>(&answer).ok()?
     }
 
@@ -324,7 +325,7 @@ impl Admin {
     /// quorum it tells what it has.
     async fn catch_up(&self) {
         let limit = Duration::from_millis(limits::STATUS_MS_MAX);
-        match tokio::time::timeout(limit, self.driver.consensus.newest()).await {
+        match R::timeout(limit, self.driver.consensus.newest()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => tracing::debug!("answering from what this node has: there may be no quorum"),
         }
@@ -332,7 +333,7 @@ impl Admin {
 }
 
 #[async_trait]
-impl ClusterAdmin for Admin {
+impl<R: Runtime> ClusterAdmin for Admin<R> {
     async fn status(&self) -> Result<ClusterStatus, AdminError> {
         if !self.driver.consensus.view().leads
             && let Some(status) = self.status_of_leader().await
@@ -432,13 +433,13 @@ impl ClusterAdmin for Admin {
         let mut applied = self.driver.consensus.applied();
         let signed = async {
             while self.driver.consensus.read(|state| state.chain().unwitnessed().count()) > 0 {
-                if applied.changed().await.is_err() {
+                if !changed::<R, _>(&mut applied).await {
                     return;
                 }
             }
         };
         let limit = Duration::from_millis(limits::WITNESS_MS_MAX);
-        if tokio::time::timeout(limit, signed).await.is_err() {
+        if R::timeout(limit, signed).await.is_err() {
             tracing::debug!("exporting a chain whose newest blocks are not co-signed yet");
         }
         let chain = self.driver.consensus.read(|state| state.chain().clone());
@@ -525,10 +526,10 @@ impl ClusterAdmin for Admin {
                 });
             }
         };
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::WISH_WAIT_MS_MAX);
+        let deadline = InstantOf::<R>::now() + Duration::from_millis(limits::WISH_WAIT_MS_MAX);
         let mut done = self.is_done(&id, wish);
         while wait && !done {
-            if tokio::time::Instant::now() >= deadline {
+            if InstantOf::<R>::now() >= deadline {
                 return Err(AdminError::Unavailable {
                     what: format!(
                         "{name} is committed to be {}, and it is not done yet",
@@ -537,7 +538,7 @@ impl ClusterAdmin for Admin {
                     source: None,
                 });
             }
-            tokio::time::sleep(Duration::from_millis(limits::WISH_POLL_MS)).await;
+            R::sleep(Duration::from_millis(limits::WISH_POLL_MS)).await;
             done = self.is_done(&id, wish);
         }
         Ok(WishGranted {

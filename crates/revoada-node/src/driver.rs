@@ -20,29 +20,47 @@ use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{Consensus, ProposeError, RaftView};
 use revoada_mesh::keyspace::Clock;
 use revoada_mesh::membership::View;
+use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Ticks, Tokio, elapsed};
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
 use crate::positions::{Position, Positions};
 
 /// What the driver works with. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Driver {
+pub(crate) struct Driver<R: Runtime = Tokio> {
     pub me: NodeId,
     pub key: NodeKey,
     pub genesis: Arc<Genesis>,
     pub topology: Arc<dyn TopologyStrategy>,
-    pub consensus: Consensus,
-    pub view: watch::Receiver<View>,
-    pub positions: Arc<Positions>,
+    pub consensus: Consensus<R>,
+    pub view: watch::Receiver<View<R>>,
+    pub positions: Arc<Positions<R>>,
     pub clock_ms: Clock,
-    pub started: Instant,
+    pub started: InstantOf<R>,
     /// Wakes the loop: an operator's wish was committed.
     pub wake: Arc<Notify>,
     /// One hand at a time commits transitions, so that two do not race for one parent.
     pub acting: Arc<tokio::sync::Mutex<()>>,
     /// What stands in the way of the declared shape, as the newest plan has it.
     pub why: Arc<Mutex<Vec<String>>>,
+}
+
+impl<R: Runtime> Clone for Driver<R> {
+    fn clone(&self) -> Self {
+        Self {
+            me: self.me,
+            key: self.key.clone(),
+            genesis: self.genesis.clone(),
+            topology: self.topology.clone(),
+            consensus: self.consensus.clone(),
+            view: self.view.clone(),
+            positions: self.positions.clone(),
+            clock_ms: self.clock_ms.clone(),
+            started: self.started,
+            wake: self.wake.clone(),
+            acting: self.acting.clone(),
+            why: self.why.clone(),
+        }
+    }
 }
 
 /// Why a step was not done; the next plan looks again.
@@ -59,15 +77,15 @@ pub(crate) enum StepError {
     Slow,
 }
 
-impl Driver {
+impl<R: Runtime> Driver<R> {
     /// Runs until its consensus stops.
     pub async fn run(mut self) {
         let cadence = self.genesis.declaration().strategy().reconciliation;
-        let mut ticks = tokio::time::interval(cadence);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = Ticks::<R>::every(cadence);
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                biased;
+                () = ticks.tick() => {}
                 changed = self.view.changed() => if changed.is_err() { return },
                 () = self.consensus.changes() => {}
                 () = self.wake.notified() => {}
@@ -128,8 +146,8 @@ impl Driver {
         let raft = self.consensus.view();
         let RoleView { roles, head, .. } = self.consensus.read(|state| RoleView::from(state));
         let now_ms = (self.clock_ms)();
-        let now = Instant::now();
-        let at = |since: Instant| now_ms.saturating_sub((now - since).as_millis() as u64);
+        let now = InstantOf::<R>::now();
+        let at = |since: InstantOf<R>| now_ms.saturating_sub(now.saturating_duration_since(since).as_millis() as u64);
         let failsafe = self.genesis.declaration().strategy().membership.failsafe_timeout;
         let view = self.view.borrow();
         let mut membership: BTreeMap<NodeId, Seen> = view
@@ -150,7 +168,7 @@ impl Driver {
                     } else {
                         peer.membership
                     },
-                    since_ms: at(refused.map_or(peer.since, Instant::from_std)),
+                    since_ms: at(refused.unwrap_or(peer.since)),
                     excused: facts.by_operator,
                     location: Some(location).filter(|_| refused.is_none() && peer.membership == Membership::Alive),
                 };
@@ -158,7 +176,7 @@ impl Driver {
             })
             .collect();
         // A node that nobody has heard of for so long is not there.
-        if self.started.elapsed() > Duration::from_millis(limits::UNHEARD_MS_MAX) {
+        if elapsed::<R>(self.started) > Duration::from_millis(limits::UNHEARD_MS_MAX) {
             for id in raft.voters.iter().chain(&raft.learners).chain(roles.nodes.keys()) {
                 membership.entry(*id).or_insert_with(|| Seen {
                     membership: Membership::Dead,
@@ -260,7 +278,7 @@ impl Driver {
     /// this nobody would, and every plan would wait for it.
     async fn end_joint(&self) -> Result<(), StepError> {
         let limit = Duration::from_millis(limits::MEMBERSHIP_CHANGE_MS_MAX);
-        match tokio::time::timeout(limit, self.consensus.end_joint()).await {
+        match R::timeout(limit, self.consensus.end_joint()).await {
             Ok(ended) => ended.map_err(StepError::from),
             Err(_) => Err(StepError::Slow),
         }
@@ -279,7 +297,7 @@ impl Driver {
             }
             Step::SetMembership { voters, learners } => {
                 let limit = Duration::from_millis(limits::MEMBERSHIP_CHANGE_MS_MAX);
-                match tokio::time::timeout(limit, self.consensus.set_membership(&voters, &learners)).await {
+                match R::timeout(limit, self.consensus.set_membership(&voters, &learners)).await {
                     Ok(changed) => changed.map(|()| true).map_err(StepError::from),
                     Err(_) => Err(StepError::Slow),
                 }

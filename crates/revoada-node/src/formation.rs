@@ -15,15 +15,16 @@ use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::consensus::peers::Peers;
+use revoada_mesh::runtime::Runtime;
 use revoada_mesh::transport::{ConnectError, Protocol};
 
 /// Runs until this node is part of a formed cluster.
-pub(crate) async fn run(
+pub(crate) async fn run<R: Runtime>(
     me: NodeId,
     genesis: Arc<Genesis>,
     seeds: BTreeSet<SocketAddr>,
-    peers: Peers,
-    consensus: Consensus,
+    peers: Peers<R>,
+    consensus: Consensus<R>,
 ) {
     let first_voters = genesis.first_voters();
     let majority = genesis.founders().len() / 2 + 1;
@@ -48,7 +49,7 @@ pub(crate) async fn run(
                 Err(error) => tracing::warn!(%error, "cannot write the first membership"),
             }
         }
-        tokio::time::sleep(pause).await;
+        R::sleep(pause).await;
         // Whoever refuses this node does not change its mind soon, and logs each attempt.
         if refused {
             pause = (pause * 2).min(Duration::from_millis(limits::FORMATION_REFUSED_PAUSE_MS_MAX));
@@ -60,7 +61,11 @@ pub(crate) async fn run(
 type Refusals = BTreeMap<SocketAddr, String>;
 
 /// Which nodes answered, and whether each was ever formed; and whether any of them refused this node, or it them.
-async fn ask(seeds: &BTreeSet<SocketAddr>, peers: &Peers, refusals: &mut Refusals) -> (BTreeMap<NodeId, bool>, bool) {
+async fn ask<R: Runtime>(
+    seeds: &BTreeSet<SocketAddr>,
+    peers: &Peers<R>,
+    refusals: &mut Refusals,
+) -> (BTreeMap<NodeId, bool>, bool) {
     let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
     let asked = seeds.iter().map(|seed| async move {
         match peers.transport().connect(*seed, None, Protocol::Forward, limit).await {

@@ -7,25 +7,26 @@ use parking_lot::RwLock;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::Consensus;
+use revoada_mesh::runtime::{Runtime, Tokio};
 use revoada_mesh::transport::{Gate, Hello, Refusal, RefusalKind};
 
 use crate::positions::{Position, Positions};
 
-pub(crate) struct NodeGate {
+pub(crate) struct NodeGate<R: Runtime = Tokio> {
     pub genesis: Arc<Genesis>,
     pub name: String,
     pub address: SocketAddr,
-    pub positions: Arc<Positions>,
+    pub positions: Arc<Positions<R>>,
     /// The position before consensus runs.
     pub opened_at: (u64, u64),
     /// There while consensus runs; taken out when it stops, because consensus owns the transport that owns this gate.
-    pub consensus: RwLock<Option<Consensus>>,
+    pub consensus: RwLock<Option<Consensus<R>>>,
 }
 
 /// The version in hellos and status.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-impl Gate for NodeGate {
+impl<R: Runtime> Gate for NodeGate<R> {
     fn hello(&self) -> Hello {
         let (term, last_index) = self
             .consensus
@@ -73,7 +74,7 @@ struct Standing {
     votes: bool,
 }
 
-impl NodeGate {
+impl<R: Runtime> NodeGate<R> {
     /// `standing` is none before anything committed can be read; then the genesis decides.
     fn decide(&self, peer: &NodeId, hello: &Hello, standing: Option<Standing>) -> Result<(), Refusal> {
         let refuse = |kind, reason| Err(Refusal { kind, reason });

@@ -8,12 +8,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use revoada_core::roles::Membership;
+use revoada_mesh::runtime::Runtime;
 
 use crate::admin::Admin;
 use crate::driver::Driver;
 
 /// The text of `/metrics`.
-pub(crate) fn text(driver: &Driver, admin: &Arc<Admin>) -> String {
+pub(crate) fn text<R: Runtime>(driver: &Driver<R>, admin: &Arc<Admin<R>>) -> String {
     let mut registry = Registry::default();
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge: Gauge = Gauge::default();

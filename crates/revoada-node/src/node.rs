@@ -22,6 +22,7 @@ use revoada_mesh::identity;
 use revoada_mesh::keyspace::{Clock, raft_backend};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
+use revoada_mesh::runtime::{Instant as _, InstantOf, Tokio};
 use revoada_mesh::transport::{Handler, Protocol, Transport};
 use revoada_store::audit::{Audit, AuditLog};
 use revoada_store::{ClusterAdmin, FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
@@ -427,7 +428,7 @@ impl Services {
             view: gossip.view(),
             positions,
             clock_ms: options.clock_ms.clone(),
-            started: Instant::now(),
+            started: InstantOf::<Tokio>::now(),
             wake: Arc::new(Notify::new()),
             acting: Arc::default(),
             why: Arc::new(Mutex::new(Vec::new())),

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
+use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Tokio, elapsed};
 use serde::{Deserialize, Serialize};
 
 /// A position in the log. Both numbers are ones that the node cannot lose by a crash: whoever calls
@@ -24,24 +25,23 @@ pub(crate) struct Position {
 }
 
 /// The positions of all other nodes.
-pub(crate) struct Positions {
+pub(crate) struct Positions<R: Runtime = Tokio> {
     path: PathBuf,
-    known: Mutex<Known>,
+    known: Mutex<Known<R>>,
 }
 
-#[derive(Default)]
-struct Known {
+struct Known<R: Runtime> {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
-    saved: Option<Instant>,
-    refused: BTreeMap<NodeId, Refusals>,
+    saved: Option<InstantOf<R>>,
+    refused: BTreeMap<NodeId, Refusals<InstantOf<R>>>,
 }
 
 /// From the first to the newest of refusals that followed each other closely.
 #[derive(Clone, Copy)]
-struct Refusals {
-    first: Instant,
-    newest: Instant,
+struct Refusals<I> {
+    first: I,
+    newest: I,
 }
 
 /// Refusals further apart than this are not of one kind.
@@ -52,7 +52,7 @@ const REFUSED_MIN: Duration = Duration::from_millis(500);
 /// Under load positions change all the time, and each file costs the disk something that the log needs.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
-impl Positions {
+impl<R: Runtime> Positions<R> {
     /// Reads what was remembered. A file that cannot be read counts as nothing remembered, and says so in the log.
     pub fn open(path: PathBuf) -> Self {
         let positions = match fs::read(&path) {
@@ -80,22 +80,22 @@ impl Positions {
             known.refused.remove(node);
             return;
         }
-        let now = Instant::now();
+        let now = InstantOf::<R>::now();
         let refusals = known.refused.entry(*node).or_insert(Refusals {
             first: now,
             newest: now,
         });
-        if now - refusals.newest > REFUSALS_APART_MAX {
+        if now.saturating_duration_since(refusals.newest) > REFUSALS_APART_MAX {
             refusals.first = now;
         }
         refusals.newest = now;
     }
 
     /// Since when `node` is refused again and again: as a voter it is lost, however lively others find it.
-    pub fn refused_since(&self, node: &NodeId) -> Option<Instant> {
+    pub fn refused_since(&self, node: &NodeId) -> Option<InstantOf<R>> {
         let refusals = *self.known.lock().refused.get(node)?;
-        let lasting = refusals.newest - refusals.first >= REFUSED_MIN;
-        (lasting && refusals.newest.elapsed() <= REFUSALS_APART_MAX).then_some(refusals.first)
+        let lasting = refusals.newest.saturating_duration_since(refusals.first) >= REFUSED_MIN;
+        (lasting && elapsed::<R>(refusals.newest) <= REFUSALS_APART_MAX).then_some(refusals.first)
     }
 
     /// Remembers that `node` has come this far. A position never goes back here.
@@ -136,11 +136,11 @@ impl Positions {
     pub fn save(&self) {
         let bytes = {
             let mut known = self.known.lock();
-            if !known.changed || known.saved.is_some_and(|saved| saved.elapsed() < SAVE_PAUSE) {
+            if !known.changed || known.saved.is_some_and(|saved| elapsed::<R>(saved) < SAVE_PAUSE) {
                 return;
             }
             known.changed = false;
-            known.saved = Some(Instant::now());
+            known.saved = Some(InstantOf::<R>::now());
             serde_json::to_vec(&known.positions)
         };
         let written = bytes.map_err(std::io::Error::other).and_then(|bytes| {
@@ -163,11 +163,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("positions.json");
         let node = NodeId::from_bytes([1; 32]);
-        let positions = Positions::open(path.clone());
+        let positions: Positions = Positions::open(path.clone());
         positions.saw(node, Position { term: 3, index: 10 });
         positions.saw(node, Position { term: 2, index: 11 });
         positions.save();
-        let positions = Positions::open(path);
+        let positions: Positions = Positions::open(path);
         assert_eq!(positions.went_back(&node, Position { term: 3, index: 11 }), None);
         let remembered = Some(Position { term: 3, index: 11 });
         assert_eq!(positions.went_back(&node, Position { term: 3, index: 10 }), remembered);

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use revoada_attest::{Role, Transition, TransitionKind};
 use revoada_core::limits;
+use revoada_mesh::runtime::Runtime;
 
 use crate::driver::Driver;
 
 /// Waits until this node leads alone, and demotes every control-plane node that was lost, with the operator's reason.
-pub(crate) async fn record(driver: Driver, reason: String) {
+pub(crate) async fn record<R: Runtime>(driver: Driver<R>, reason: String) {
     loop {
-        tokio::time::sleep(Duration::from_millis(limits::FORMATION_PAUSE_MS)).await;
+        R::sleep(Duration::from_millis(limits::FORMATION_PAUSE_MS)).await;
         if !driver.consensus.view().leads {
             continue;
         }

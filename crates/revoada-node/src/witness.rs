@@ -9,13 +9,14 @@ use revoada_attest::{NodeKey, Witness};
 use revoada_core::limits;
 use revoada_core::machine::Command;
 use revoada_mesh::consensus::Consensus;
+use revoada_mesh::runtime::{Runtime, newest, wait_until};
 
 /// Runs until consensus stops.
-pub(crate) async fn run(consensus: Consensus, key: NodeKey) {
+pub(crate) async fn run<R: Runtime>(consensus: Consensus<R>, key: NodeKey) {
     let me = key.id();
     let mut applied = consensus.applied();
     loop {
-        let blocks = applied.borrow_and_update().blocks;
+        let blocks = newest::<R, _>(&mut applied).blocks;
         let owed = owed(&consensus, me);
         let mut failed = false;
         for (index, digest) in owed {
@@ -26,14 +27,15 @@ pub(crate) async fn run(consensus: Consensus, key: NodeKey) {
         }
         let retry = async {
             if failed {
-                tokio::time::sleep(Duration::from_millis(limits::WITNESS_RETRY_MS)).await;
+                R::sleep(Duration::from_millis(limits::WITNESS_RETRY_MS)).await;
             } else {
                 std::future::pending::<()>().await;
             }
         };
         tokio::select! {
-            changed = applied.wait_for(|applied| applied.blocks != blocks) => {
-                if changed.is_err() {
+            biased;
+            changed = wait_until::<R, _>(&mut applied, |applied| applied.blocks != blocks) => {
+                if changed.is_none() {
                     return;
                 }
             }
@@ -42,7 +44,7 @@ pub(crate) async fn run(consensus: Consensus, key: NodeKey) {
     }
 }
 
-fn owed(consensus: &Consensus, me: revoada_attest::NodeId) -> Vec<(u64, revoada_attest::Digest)> {
+fn owed<R: Runtime>(consensus: &Consensus<R>, me: revoada_attest::NodeId) -> Vec<(u64, revoada_attest::Digest)> {
     let voters = consensus.view().voters;
     if voters.len() > 1 && !voters.contains(&me) {
         return Vec::new();

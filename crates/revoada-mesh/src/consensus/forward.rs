@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::propose::{Attempt, ProposeError, append};
 use super::read::{ReadError, Reads};
 use super::types::Raft;
+use crate::runtime::Runtime;
 use crate::transport::Connection;
 use crate::transport::link::{Message, write};
 
@@ -41,12 +42,12 @@ pub const EXTRA_VERBS: u8 = 64;
 
 /// Answers one connection's forwarded requests until it closes. Requests are answered beside each other, at most
 /// [`limits::FORWARDED_PER_CONNECTION_MAX`] at once; more are not read.
-pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extra) {
+pub async fn serve<R: Runtime>(connection: Connection<R>, raft: Raft<R>, reads: Reads<R>, extra: Extra) {
     let (sink, mut frames) = connection.frames.split();
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
     let stop = CancellationToken::new();
     let _stop_tasks = stop.clone().drop_guard();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(write(sink, queue)));
+    R::detach(stop.clone().run_until_cancelled_owned(write(sink, queue)));
     let room = std::sync::Arc::new(tokio::sync::Semaphore::new(limits::FORWARDED_PER_CONNECTION_MAX));
     while let Some(Ok(frame)) = frames.next().await {
         let Some(Message { verb, call, body }) = Message::decode(frame) else {
@@ -56,7 +57,7 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
             return;
         };
         let (raft, reads, extra, answers) = (raft.clone(), reads.clone(), extra.clone(), answers.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        R::detach(stop.clone().run_until_cancelled_owned(async move {
             let _slot = slot;
             let body = match verb {
                 verb::PROPOSE => encode(&propose(&raft, body).await),
@@ -71,7 +72,7 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
     }
 }
 
-async fn propose(raft: &Raft, batch: Bytes) -> Proposed {
+async fn propose<R: Runtime>(raft: &Raft<R>, batch: Bytes) -> Proposed {
     // What cannot be read must not reach the log: every node would stop at it, and again after each start.
     if let Err(error) = Command::decode_batch(&batch) {
         return Proposed::Failed(ProposeError::Unavailable(format!(

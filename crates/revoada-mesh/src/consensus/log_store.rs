@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use super::types::{Entry, LogId, Types, Vote};
 use crate::log::{LogEngine, LogEntry};
+use crate::runtime::{Runtime, Tokio};
 
 mod slot {
     pub const VOTE: u8 = 0;
@@ -109,13 +111,25 @@ impl Recent {
 }
 
 /// See the module. Clones share everything.
-#[derive(Clone)]
-pub struct LogStore {
+pub struct LogStore<R: Runtime = Tokio> {
     engine: LogEngine,
     recent: Arc<Mutex<Recent>>,
     vote: Arc<Mutex<Option<Vote>>>,
     /// The highest index that was ever durable here; it may have been cut off again since.
     durable: Arc<AtomicU64>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> Clone for LogStore<R> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            recent: self.recent.clone(),
+            vote: self.vote.clone(),
+            durable: self.durable.clone(),
+            runtime: PhantomData,
+        }
+    }
 }
 
 type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -135,7 +149,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> io::Result<T> {
     })
 }
 
-impl LogStore {
+impl<R: Runtime> LogStore<R> {
     /// Over an open engine.
     pub fn new(engine: LogEngine) -> io::Result<Self> {
         let vote = match engine.metadata(slot::VOTE) {
@@ -148,6 +162,7 @@ impl LogStore {
             recent: Arc::default(),
             vote: Arc::new(Mutex::new(vote)),
             durable,
+            runtime: PhantomData,
         })
     }
 
@@ -206,10 +221,10 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (start, end)
 }
 
-impl RaftLogReader<Types> for LogStore {
-    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+impl<R: Runtime> RaftLogReader<Types<R>> for LogStore<R> {
+    async fn try_get_log_entries<B: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
-        range: R,
+        range: B,
     ) -> io::Result<Vec<Entry>> {
         let (mut start, end) = bounds(&range);
         let held = self.engine.bounds();
@@ -232,9 +247,9 @@ impl RaftLogReader<Types> for LogStore {
         self.read(start, end, limits::APPEND_BYTES_MAX)
     }
 
-    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    async fn entries_stream<B>(&mut self, range: B) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
     where
-        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+        B: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (start, end) = bounds(&range);
         let store = self.clone();
@@ -258,10 +273,10 @@ impl RaftLogReader<Types> for LogStore {
     }
 }
 
-impl RaftLogStorage<Types> for LogStore {
+impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
     type LogReader = Self;
 
-    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types<R>>> {
         let last_purged_log_id = match self.engine.metadata(slot::PURGED) {
             Some(bytes) => Some(decode::<LogId>(&bytes, "the purged position")?),
             None => None,
@@ -303,7 +318,7 @@ impl RaftLogStorage<Types> for LogStore {
         }
     }
 
-    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types<R>>) -> io::Result<()>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,

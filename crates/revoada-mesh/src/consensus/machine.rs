@@ -4,18 +4,20 @@
 //! root, and a checkpoint is written from a clone on a thread of its own.
 
 use std::io;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt};
+use openraft::async_runtime::watch::{Watch, WatchReceiver as _, WatchSender as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use revoada_core::genesis::Genesis;
 use revoada_core::machine::{ClusterState, Command, Context};
-use tokio::sync::watch;
 
 use super::checkpoint::{CheckpointFile, Checkpoints};
 use super::types::{LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::runtime::{Announcer, Runtime, Tokio, Watched};
 
 /// How far the state machine has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,9 +31,11 @@ pub struct Applied {
 }
 
 /// The applied state and where it stands in the log. Shared by the machine that writes and everyone who reads.
-pub struct Shared {
+pub struct Shared<R: Runtime = Tokio> {
     state: RwLock<Position>,
-    applied: watch::Sender<Applied>,
+    applied: Watched<R, Applied>,
+    /// Locked for a moment behind each batch.
+    announcer: Mutex<Announcer<R, Applied>>,
 }
 
 struct Position {
@@ -40,26 +44,34 @@ struct Position {
     membership: StoredMembership,
 }
 
-impl Shared {
+impl<R: Runtime> Shared<R> {
     /// Looks at the applied state. `look` must be short: applying waits for it. To read much, clone the root.
     pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
         look(&self.state.read().state)
     }
 
     /// How far it has come, and a way to wait for more.
-    pub fn applied(&self) -> watch::Receiver<Applied> {
-        self.applied.subscribe()
+    pub fn applied(&self) -> Watched<R, Applied> {
+        let mut applied = self.applied.clone();
+        applied.borrow_and_update();
+        applied
+    }
+
+    fn publish(&self, applied: Applied) {
+        self.announcer.lock().send_if_modified(|current| {
+            *current = applied;
+            true
+        });
     }
 }
 
 /// See the module.
-#[derive(Clone)]
-pub struct Machine {
-    shared: Arc<Shared>,
+pub struct Machine<R: Runtime = Tokio> {
+    shared: Arc<Shared<R>>,
     checkpoints: Arc<Checkpoints>,
 }
 
-impl Machine {
+impl<R: Runtime> Machine<R> {
     /// A machine that starts from the newest checkpoint, or from the genesis.
     pub fn new(
         genesis: &Arc<Genesis>,
@@ -77,11 +89,12 @@ impl Machine {
             last_applied,
             membership,
         };
-        let applied = watch::Sender::new(applied(&position));
+        let (announcer, applied) = R::Watch::channel(applied(&position));
         Self {
             shared: Arc::new(Shared {
                 state: RwLock::new(position),
                 applied,
+                announcer: Mutex::new(announcer),
             }),
             checkpoints,
         }
@@ -93,7 +106,7 @@ impl Machine {
     }
 
     /// What readers use.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<Shared<R>> {
         &self.shared
     }
 }
@@ -106,9 +119,9 @@ fn applied(position: &Position) -> Applied {
     }
 }
 
-impl RaftStateMachine<Types> for Machine {
+impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
     type SnapshotData = CheckpointFile;
-    type SnapshotBuilder = Builder;
+    type SnapshotBuilder = Builder<R>;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let position = self.shared.state.read();
@@ -117,7 +130,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
     where
-        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+        S: Stream<Item = io::Result<EntryResponder<Types<R>>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let term = entry.log_id.committed_leader_id().term;
@@ -150,11 +163,11 @@ impl RaftStateMachine<Types> for Machine {
                 responder.send(replies);
             }
         }
-        self.shared.applied.send_replace(applied(&self.shared.state.read()));
+        self.shared.publish(applied(&self.shared.state.read()));
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> Builder {
+    async fn get_snapshot_builder(&mut self) -> Builder<R> {
         let position = self.shared.state.read();
         let meta = SnapshotMeta {
             last_log_id: position.last_applied,
@@ -164,12 +177,13 @@ impl RaftStateMachine<Types> for Machine {
             meta,
             state: position.state.clone(),
             checkpoints: self.checkpoints.clone(),
+            runtime: PhantomData,
         }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: CheckpointFile) -> io::Result<()> {
         let (checkpoints, announced) = (self.checkpoints.clone(), meta.last_log_id);
-        let (found, state) = tokio::task::spawn_blocking(move || {
+        let (found, state) = R::blocking(move || {
             let (found, state) = checkpoints.read(file.path()).map_err(io::Error::other)?;
             if found.last_log_id != announced {
                 let what = "the checkpoint is not the one that was announced";
@@ -185,7 +199,7 @@ impl RaftStateMachine<Types> for Machine {
             last_applied: found.last_log_id,
             membership: found.last_membership,
         };
-        self.shared.applied.send_replace(applied(&position));
+        self.shared.publish(applied(&position));
         Ok(())
     }
 
@@ -198,18 +212,19 @@ impl RaftStateMachine<Types> for Machine {
 }
 
 /// Writes one checkpoint from a clone of the state.
-pub struct Builder {
+pub struct Builder<R: Runtime> {
     meta: SnapshotMeta,
     state: ClusterState,
     checkpoints: Arc<Checkpoints>,
+    runtime: PhantomData<fn() -> R>,
 }
 
-impl RaftSnapshotBuilder<Types> for Builder {
+impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for Builder<R> {
     type SnapshotData = CheckpointFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (meta, state, checkpoints) = (self.meta.clone(), self.state.clone(), self.checkpoints.clone());
-        let snapshot = tokio::task::spawn_blocking(move || checkpoints.write(meta, &state))
+        let snapshot = R::blocking(move || checkpoints.write(meta, &state))
             .await?
             .map_err(io::Error::other)?;
         Ok(Snapshot {

@@ -34,6 +34,7 @@ use revoada_core::machine::{ClusterState, Command, Reply};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
+use crate::runtime::{InstantOf, Runtime, Tokio, Watched, elapsed};
 use crate::transport::link::CallError;
 use crate::transport::{Handler, chain};
 use checkpoint::Checkpoints;
@@ -134,33 +135,50 @@ pub struct RaftView {
 pub use crate::log::LogStats;
 
 /// Consensus on one node. Clones share everything.
-#[derive(Clone)]
-pub struct Consensus {
+pub struct Consensus<R: Runtime = Tokio> {
     /// Ends the task that asks for checkpoints, with the last clone.
-    _keeping: Arc<DropGuard>,
-    heard_leader: Arc<parking_lot::Mutex<std::time::Instant>>,
-    raft: Raft,
-    shared: Arc<Shared>,
-    log: LogStore,
+    keeping: Arc<DropGuard>,
+    heard_leader: Arc<parking_lot::Mutex<InstantOf<R>>>,
+    raft: Raft<R>,
+    shared: Arc<Shared<R>>,
+    log: LogStore<R>,
     checkpoints: Arc<Checkpoints>,
     proposer: Proposer,
-    reads: Reads,
-    peers: Peers,
+    reads: Reads<R>,
+    peers: Peers<R>,
     names: Arc<BTreeMap<NodeId, String>>,
     declaration: Arc<str>,
 }
 
+impl<R: Runtime> Clone for Consensus<R> {
+    fn clone(&self) -> Self {
+        Self {
+            keeping: self.keeping.clone(),
+            heard_leader: self.heard_leader.clone(),
+            raft: self.raft.clone(),
+            shared: self.shared.clone(),
+            log: self.log.clone(),
+            checkpoints: self.checkpoints.clone(),
+            proposer: self.proposer.clone(),
+            reads: self.reads.clone(),
+            peers: self.peers.clone(),
+            names: self.names.clone(),
+            declaration: self.declaration.clone(),
+        }
+    }
+}
+
 /// What was found in a node's folder, before Raft runs on it: enough for the first hello.
-pub struct Opened {
+pub struct Opened<R: Runtime = Tokio> {
     config: ConsensusConfig,
-    log: LogStore,
+    log: LogStore<R>,
     checkpoints: Arc<Checkpoints>,
-    machine: Machine,
+    machine: Machine<R>,
     /// What the log's recovery found.
     pub recovered: Recovered,
 }
 
-impl Opened {
+impl<R: Runtime> Opened<R> {
     /// Reads log and checkpoint. Blocks; nothing speaks with other nodes yet.
     pub fn open(config: ConsensusConfig) -> Result<Self, OpenError> {
         let log_folder = config.folder.join("log");
@@ -195,11 +213,11 @@ impl Opened {
     /// The durable vote's term, and how far log and checkpoint reach.
     pub fn position(&self) -> (u64, u64) {
         let (term, last) = self.log.position();
-        (term, last.max(self.machine.shared().applied().borrow().index))
+        (term, last.max(self.machine.shared().applied().borrow_watched().index))
     }
 
     /// Starts Raft.
-    pub async fn start(self, peers: Peers) -> Result<Consensus, OpenError> {
+    pub async fn start(self, peers: Peers<R>) -> Result<Consensus<R>, OpenError> {
         let refused = |what: String| OpenError::Start { what };
         let config = self.config;
         let timeout = config.election_timeout.as_millis() as u64;
@@ -225,14 +243,14 @@ impl Opened {
         let raft_config = Arc::new(raft_config.validate().map_err(|error| refused(chain(&error)))?);
         let network = Network::new(config.id, peers.clone());
         let shared = self.machine.shared().clone();
-        let raft = Raft::new(config.id, raft_config, network, self.log.clone(), self.machine)
+        let raft = Raft::<R>::new(config.id, raft_config, network, self.log.clone(), self.machine)
             .await
             .map_err(|error| refused(chain(&error)))?;
         let patience = Duration::from_millis(limits::WRITE_PATIENCE_MS);
         let stop = CancellationToken::new();
         let consensus = Consensus {
-            _keeping: Arc::new(stop.clone().drop_guard()),
-            heard_leader: Arc::new(parking_lot::Mutex::new(std::time::Instant::now())),
+            keeping: Arc::new(stop.clone().drop_guard()),
+            heard_leader: Arc::new(parking_lot::Mutex::new(InstantOf::<R>::now())),
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
             reads: Reads::start(raft.clone(), peers.clone(), config.id, shared.clone()),
             peers,
@@ -256,7 +274,7 @@ impl Opened {
             log: consensus.log.clone(),
             checkpoints: consensus.checkpoints.clone(),
         };
-        tokio::spawn(stop.run_until_cancelled_owned(keeper.run(config.snapshot_interval)));
+        R::detach(stop.run_until_cancelled_owned(keeper.run(config.snapshot_interval)));
         Ok(consensus)
     }
 }
@@ -276,7 +294,7 @@ fn make_folder(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-impl Consensus {
+impl<R: Runtime> Consensus<R> {
     /// Writes the first membership, if this node's log is empty. Every founder that calls this gives the same voters,
     /// so it does not matter how many do (Raft §4.1 asks for one agreed first configuration).
     pub async fn form(&self, voters: &BTreeSet<NodeId>) -> Result<(), ProposeError> {
@@ -321,7 +339,7 @@ impl Consensus {
     }
 
     /// How far the state machine is, and a way to wait for more.
-    pub fn applied(&self) -> tokio::sync::watch::Receiver<Applied> {
+    pub fn applied(&self) -> Watched<R, Applied> {
         self.shared.applied()
     }
 
@@ -351,7 +369,7 @@ impl Consensus {
     }
 
     /// Resolves when something about leadership or membership may have changed. Cancel-safe.
-    pub fn changes(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn changes(&self) -> impl Future<Output = ()> + Send + use<R> {
         let mut metrics = self.raft.server_metrics();
         metrics.borrow_and_update();
         async move {
@@ -418,7 +436,7 @@ impl Consensus {
     }
 
     /// What the listener does with Raft's connections.
-    pub fn raft_handler(&self) -> Handler {
+    pub fn raft_handler(&self) -> Handler<R> {
         let served = network::Served {
             raft: self.raft.clone(),
             checkpoints: self.checkpoints.clone(),
@@ -428,7 +446,7 @@ impl Consensus {
     }
 
     /// What the listener does with forwarded requests; those that are not consensus's own go to `extra`.
-    pub fn forward_handler(&self, extra: Extra) -> Handler {
+    pub fn forward_handler(&self, extra: Extra) -> Handler<R> {
         let (raft, reads) = (self.raft.clone(), self.reads.clone());
         Arc::new(move |connection| Box::pin(forward::serve(connection, raft.clone(), reads.clone(), extra.clone())))
     }
@@ -458,7 +476,7 @@ impl Consensus {
 
     /// How long ago this node last heard from a leader; for a node that never did, since it started.
     pub fn heard_leader(&self) -> Duration {
-        self.heard_leader.lock().elapsed()
+        elapsed::<R>(*self.heard_leader.lock())
     }
 
     /// Figures of the log.
@@ -474,7 +492,7 @@ impl Consensus {
     /// The durable vote's term, and how far log and state reach.
     pub fn position(&self) -> (u64, u64) {
         let (term, last) = self.log.position();
-        (term, last.max(self.shared.applied().borrow().index))
+        (term, last.max(self.shared.applied().borrow_watched().index))
     }
 
     /// The durable vote's term, and the last index that is both committed and durable here: what this node has after a
@@ -483,7 +501,7 @@ impl Consensus {
     pub fn kept(&self) -> (u64, u64) {
         (
             self.log.position().0,
-            self.log.durable().min(self.shared.applied().borrow().index),
+            self.log.durable().min(self.shared.applied().borrow_watched().index),
         )
     }
 
@@ -499,14 +517,14 @@ impl Consensus {
 }
 
 /// Asks for checkpoints. It holds no [`Consensus`], whose last clone ends it.
-struct CheckpointKeeper {
-    raft: Raft,
-    shared: Arc<Shared>,
-    log: LogStore,
+struct CheckpointKeeper<R: Runtime> {
+    raft: Raft<R>,
+    shared: Arc<Shared<R>>,
+    log: LogStore<R>,
     checkpoints: Arc<Checkpoints>,
 }
 
-impl CheckpointKeeper {
+impl<R: Runtime> CheckpointKeeper<R> {
     /// Asks for checkpoints when enough has been logged: after the declared number of entries, but not before the log
     /// has outgrown the state, so that a big state is not written again for every few entries.
     async fn run(self, interval: u64) {

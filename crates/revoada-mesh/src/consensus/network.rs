@@ -17,7 +17,7 @@ use openraft::raft::{
     AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::{AnyError, Instant as _, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use revoada_attest::NodeId;
 use revoada_core::limits;
 use serde::de::DeserializeOwned;
@@ -31,6 +31,7 @@ use super::peers::{Lane, LinkError, Peers};
 use super::types::{
     AppendEntriesRequest, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
 };
+use crate::runtime::{InstantOf, Runtime};
 use crate::transport::link::{CallError, Link, LinkStream, Message, write};
 use crate::transport::{Connection, chain};
 
@@ -52,7 +53,7 @@ struct SnapshotBegin {
     bytes: u64,
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Bytes, RpcError> {
+fn encode<R: Runtime, T: Serialize>(value: &T) -> Result<Bytes, RpcError<R>> {
     cbor4ii::serde::to_vec(Vec::new(), value)
         .map(Bytes::from)
         .map_err(|error| {
@@ -62,18 +63,18 @@ fn encode<T: Serialize>(value: &T) -> Result<Bytes, RpcError> {
         })
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RpcError> {
+fn decode<R: Runtime, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RpcError<R>> {
     cbor4ii::serde::from_slice(bytes).map_err(|error| {
         let error = io::Error::new(io::ErrorKind::InvalidData, format!("an answer cannot be read: {error}"));
         RpcError::Network(NetworkError::new(&error))
     })
 }
 
-fn unreachable(error: &LinkError) -> RpcError {
+fn unreachable<R: Runtime>(error: &LinkError) -> RpcError<R> {
     RpcError::Unreachable(Unreachable::new(&AnyError::error(chain(error))))
 }
 
-fn failed(error: CallError) -> RpcError {
+fn failed<R: Runtime>(error: CallError) -> RpcError<R> {
     match error {
         // openraft waits before it calls an unreachable node again, and calls at once after a network error.
         CallError::NotSent | CallError::Full | CallError::Late => RpcError::Unreachable(Unreachable::new(&error)),
@@ -82,19 +83,18 @@ fn failed(error: CallError) -> RpcError {
 }
 
 /// Makes a client for each node that openraft wants to speak with.
-#[derive(Clone)]
-pub struct Network {
+pub struct Network<R: Runtime> {
     id: NodeId,
-    peers: Peers,
+    peers: Peers<R>,
 }
 
-impl Network {
+impl<R: Runtime> Network<R> {
     /// The network of node `id`.
-    pub fn new(id: NodeId, peers: Peers) -> Self {
+    pub fn new(id: NodeId, peers: Peers<R>) -> Self {
         Self { id, peers }
     }
 
-    fn client(&self, target: NodeId, lane: Lane) -> Client {
+    fn client(&self, target: NodeId, lane: Lane) -> Client<R> {
         Client {
             id: self.id,
             target,
@@ -104,32 +104,32 @@ impl Network {
     }
 }
 
-impl RaftNetworkFactory<Types> for Network {
-    type Network = Client;
+impl<R: Runtime> RaftNetworkFactory<Types<R>> for Network<R> {
+    type Network = Client<R>;
 
-    async fn new_client(&mut self, target: NodeId, _: &Member) -> Client {
+    async fn new_client(&mut self, target: NodeId, _: &Member) -> Client<R> {
         self.client(target, Lane::Replication)
     }
 
-    async fn new_heartbeat_client(&mut self, target: NodeId, _: &Member) -> Client {
+    async fn new_heartbeat_client(&mut self, target: NodeId, _: &Member) -> Client<R> {
         self.client(target, Lane::Urgent)
     }
 
-    async fn new_snapshot_client(&mut self, target: NodeId, _: &Member) -> Client {
+    async fn new_snapshot_client(&mut self, target: NodeId, _: &Member) -> Client<R> {
         self.client(target, Lane::Snapshot)
     }
 }
 
 /// Speaks Raft with one node.
-pub struct Client {
+pub struct Client<R: Runtime> {
     id: NodeId,
     target: NodeId,
     lane: Lane,
-    peers: Peers,
+    peers: Peers<R>,
 }
 
-impl Client {
-    async fn link(&self, lane: Lane, limit: Duration) -> Result<Link, RpcError> {
+impl<R: Runtime> Client<R> {
+    async fn link(&self, lane: Lane, limit: Duration) -> Result<Link<R>, RpcError<R>> {
         self.peers
             .link(self.target, lane, limit)
             .await
@@ -141,13 +141,13 @@ impl Client {
         verb: u8,
         request: &A,
         option: &RPCOption,
-    ) -> Result<B, RpcError> {
+    ) -> Result<B, RpcError<R>> {
         let link = self.link(Lane::Urgent, option.soft_ttl()).await?;
         let answer = link
             .call(verb, encode(request)?, option.soft_ttl())
             .await
             .map_err(failed)?;
-        decode::<Result<B, String>>(&answer)?
+        decode::<R, Result<B, String>>(&answer)?
             .map_err(|reason| RpcError::Network(NetworkError::new(&io::Error::other(reason))))
     }
 
@@ -155,7 +155,7 @@ impl Client {
         &self,
         vote: Vote,
         snapshot: Snapshot,
-    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+    ) -> Result<SnapshotResponse<Types<R>>, StreamingError<Types<R>>> {
         let limit = Duration::from_millis(limits::SNAPSHOT_CHUNK_MS_MAX);
         let link = self.link(Lane::Snapshot, limit).await.map_err(streaming)?;
         let broken = |error: CallError| streaming(failed(error));
@@ -191,17 +191,17 @@ impl Client {
     }
 }
 
-fn refused(reason: String) -> StreamingError<Types> {
+fn refused<R: Runtime>(reason: String) -> StreamingError<Types<R>> {
     StreamingError::Network(NetworkError::new(&io::Error::other(reason)))
 }
 
-fn accepted(answer: &[u8]) -> Result<(), StreamingError<Types>> {
-    decode::<Result<(), String>>(answer)
+fn accepted<R: Runtime>(answer: &[u8]) -> Result<(), StreamingError<Types<R>>> {
+    decode::<R, Result<(), String>>(answer)
         .map_err(streaming)?
         .map_err(refused)
 }
 
-fn streaming(error: RpcError) -> StreamingError<Types> {
+fn streaming<R: Runtime>(error: RpcError<R>) -> StreamingError<Types<R>> {
     match error {
         RpcError::Timeout(error) => StreamingError::Timeout(error),
         RpcError::Unreachable(error) => StreamingError::Unreachable(error),
@@ -211,29 +211,30 @@ fn streaming(error: RpcError) -> StreamingError<Types> {
 }
 
 /// An append stream under way; see [`Client::stream_append`].
-struct Appending<S> {
+struct Appending<R: Runtime, S> {
     input: S,
     input_ended: bool,
     in_flight: usize,
-    stream: LinkStream,
+    stream: LinkStream<R>,
     silence_max: Duration,
-    timeout: Timeout<Types>,
+    timeout: Timeout<Types<R>>,
     over: bool,
 }
 
-impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Appending<S> {
-    async fn next(&mut self) -> Option<Result<StreamAppendResult, RpcError>> {
-        let silence = tokio::time::sleep(self.silence_max);
+impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R, S> {
+    async fn next(&mut self) -> Option<Result<StreamAppendResult<R>, RpcError<R>>> {
+        let silence = R::sleep(self.silence_max);
         tokio::pin!(silence);
         while !self.over {
             if self.input_ended && self.in_flight == 0 {
                 return None;
             }
             tokio::select! {
+                biased;
                 answer = self.stream.receive(), if self.in_flight > 0 => {
                     self.in_flight -= 1;
                     let Some(answer) = answer else { return self.fail(failed(CallError::Broken)) };
-                    let answer = match decode::<StreamAppendResult>(&answer) {
+                    let answer = match decode::<R, StreamAppendResult<R>>(&answer) {
                         Ok(answer) => answer,
                         Err(error) => return self.fail(error),
                     };
@@ -251,7 +252,7 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Appending<S> {
                         return self.fail(error);
                     }
                     if self.in_flight == 0 {
-                        silence.as_mut().reset(tokio::time::Instant::now() + self.silence_max);
+                        silence.set(R::sleep(self.silence_max));
                     }
                     self.in_flight += 1;
                 }
@@ -263,20 +264,20 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Appending<S> {
         None
     }
 
-    fn fail(&mut self, error: RpcError) -> Option<Result<StreamAppendResult, RpcError>> {
+    fn fail(&mut self, error: RpcError<R>) -> Option<Result<StreamAppendResult<R>, RpcError<R>>> {
         self.over = true;
         Some(Err(error))
     }
 }
 
-impl RaftNetworkV2<Types> for Client {
+impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
     type SnapshotData = CheckpointFile;
 
     async fn append_entries(
         &mut self,
-        request: AppendEntriesRequest,
+        request: AppendEntriesRequest<R>,
         option: RPCOption,
-    ) -> Result<AppendEntriesResponse<Types>, RpcError> {
+    ) -> Result<AppendEntriesResponse<Types<R>>, RpcError<R>> {
         let mut answers = self.stream_append(futures::stream::iter([request]), option).await?;
         let first = answers.next().await;
         match first {
@@ -289,9 +290,9 @@ impl RaftNetworkV2<Types> for Client {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> openraft::base::BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult, RpcError>>, RpcError>>
+    ) -> openraft::base::BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<R>, RpcError<R>>>, RpcError<R>>>
     where
-        S: Stream<Item = AppendEntriesRequest> + OptionalSend + Unpin + 'static,
+        S: Stream<Item = AppendEntriesRequest<R>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
             let link = self.link(self.lane, option.soft_ttl()).await?;
@@ -325,15 +326,19 @@ impl RaftNetworkV2<Types> for Client {
         })
     }
 
-    async fn vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RpcError> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types<R>>, RpcError<R>> {
         self.call(verb::VOTE, &request, &option).await
     }
 
     async fn pre_vote(
         &mut self,
-        request: VoteRequest<Types>,
+        request: VoteRequest<Types<R>>,
         option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RpcError> {
+    ) -> Result<VoteResponse<Types<R>>, RpcError<R>> {
         self.call(verb::PRE_VOTE, &request, &option).await
     }
 
@@ -343,8 +348,9 @@ impl RaftNetworkV2<Types> for Client {
         snapshot: Snapshot,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
-    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+    ) -> Result<SnapshotResponse<Types<R>>, StreamingError<Types<R>>> {
         let cancelled = tokio::select! {
+            biased;
             sent = self.send_snapshot(vote, snapshot) => return sent,
             closed = cancel => closed,
         };
@@ -355,28 +361,37 @@ impl RaftNetworkV2<Types> for Client {
 
     async fn transfer_leader(
         &mut self,
-        request: TransferLeaderRequest<Types>,
+        request: TransferLeaderRequest<Types<R>>,
         option: RPCOption,
-    ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+    ) -> Result<TransferLeaderResponse<Types<R>>, RpcError<R>> {
         self.call(verb::TRANSFER, &request, &option).await
     }
 }
 
 /// What answers Raft's messages on this node.
-#[derive(Clone)]
-pub struct Served {
+pub struct Served<R: Runtime> {
     /// Raft.
-    pub raft: Raft,
+    pub raft: Raft<R>,
     /// Where received checkpoints go.
     pub checkpoints: Arc<Checkpoints>,
     /// When a leader was last heard.
-    pub heard_leader: Arc<parking_lot::Mutex<std::time::Instant>>,
+    pub heard_leader: Arc<parking_lot::Mutex<InstantOf<R>>>,
+}
+
+impl<R: Runtime> Clone for Served<R> {
+    fn clone(&self) -> Self {
+        Self {
+            raft: self.raft.clone(),
+            checkpoints: self.checkpoints.clone(),
+            heard_leader: self.heard_leader.clone(),
+        }
+    }
 }
 
 /// Answers one connection's Raft messages until it closes.
 ///
 /// Appends are given to Raft in order and read no faster than Raft takes them; votes are answered beside them.
-pub async fn serve(connection: Connection, served: Served) {
+pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
     let Served {
         raft,
         checkpoints,
@@ -386,8 +401,8 @@ pub async fn serve(connection: Connection, served: Served) {
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
     let stop = CancellationToken::new();
     let _stop_tasks = stop.clone().drop_guard();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(write(sink, queue)));
-    let mut append: Option<(u64, mpsc::Sender<AppendEntriesRequest>)> = None;
+    R::detach(stop.clone().run_until_cancelled_owned(write(sink, queue)));
+    let mut append: Option<(u64, mpsc::Sender<AppendEntriesRequest<R>>)> = None;
     let mut incoming = None;
     while let Some(Ok(frame)) = frames.next().await {
         let Some(Message { verb, call, body }) = Message::decode(frame) else {
@@ -395,8 +410,8 @@ pub async fn serve(connection: Connection, served: Served) {
         };
         let answer = match verb {
             verb::APPEND => {
-                let Ok(request) = decode(&body) else { return };
-                *heard_leader.lock() = std::time::Instant::now();
+                let Ok(request) = decode::<R, _>(&body) else { return };
+                *heard_leader.lock() = InstantOf::<R>::now();
                 if append.as_ref().is_none_or(|(current, _)| *current != call) {
                     append = Some((call, start_append(call, &raft, &answers, &stop)));
                 }
@@ -407,11 +422,11 @@ pub async fn serve(connection: Connection, served: Served) {
                 continue;
             }
             verb::VOTE | verb::PRE_VOTE => {
-                let Ok(request) = decode::<VoteRequest<Types>>(&body) else {
+                let Ok(request) = decode::<R, VoteRequest<Types<R>>>(&body) else {
                     return;
                 };
                 let (raft, answers) = (raft.clone(), answers.clone());
-                tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+                R::detach(stop.clone().run_until_cancelled_owned(async move {
                     let answer = match verb {
                         verb::VOTE => raft.vote(request).await,
                         _ => raft.pre_vote(request).await,
@@ -421,7 +436,7 @@ pub async fn serve(connection: Connection, served: Served) {
                 continue;
             }
             verb::TRANSFER => {
-                let Ok(request) = decode(&body) else { return };
+                let Ok(request) = decode::<R, _>(&body) else { return };
                 let answer = raft
                     .handle_transfer_leader(request)
                     .await
@@ -430,19 +445,19 @@ pub async fn serve(connection: Connection, served: Served) {
                 continue;
             }
             verb::SNAPSHOT_BEGIN => {
-                let Ok(SnapshotBegin { vote, meta, bytes }) = decode(&body) else {
+                let Ok(SnapshotBegin { vote, meta, bytes }) = decode::<R, _>(&body) else {
                     return;
                 };
                 // What was begun before on this connection, and never ended, is given up.
                 incoming = None;
                 let checkpoints = checkpoints.clone();
-                off_the_runtime(move || checkpoints.receive(bytes))
+                off_the_runtime::<R, _>(move || checkpoints.receive(bytes))
                     .await
                     .map(|receiving| incoming = Some((vote, meta, receiving)))
             }
             verb::SNAPSHOT_CHUNK => match incoming.take() {
                 Some((vote, meta, mut receiving)) => {
-                    off_the_runtime(move || receiving.write(&body).map(|()| receiving))
+                    off_the_runtime::<R, _>(move || receiving.write(&body).map(|()| receiving))
                         .await
                         .map(|receiving| incoming = Some((vote, meta, receiving)))
                 }
@@ -450,7 +465,7 @@ pub async fn serve(connection: Connection, served: Served) {
             },
             verb::SNAPSHOT_END => {
                 let installed = match incoming.take() {
-                    Some((vote, meta, receiving)) => match off_the_runtime(move || receiving.finish()).await {
+                    Some((vote, meta, receiving)) => match off_the_runtime::<R, _>(move || receiving.finish()).await {
                         Ok(file) => raft
                             .install_full_snapshot(vote, Snapshot { meta, snapshot: file })
                             .await
@@ -470,29 +485,29 @@ pub async fn serve(connection: Connection, served: Served) {
 }
 
 /// Does what waits for the disk on a thread where waiting is allowed: heartbeats share the runtime.
-async fn off_the_runtime<T: Send + 'static>(
+async fn off_the_runtime<R: Runtime, T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CheckpointError> + Send + 'static,
 ) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
+    match R::blocking(work).await {
         Ok(done) => done.map_err(|error| chain(&error)),
         Err(error) => Err(chain(&error)),
     }
 }
 
-fn start_append(
+fn start_append<R: Runtime>(
     call: u64,
-    raft: &Raft,
+    raft: &Raft<R>,
     answers: &mpsc::Sender<Message>,
     stop: &CancellationToken,
-) -> mpsc::Sender<AppendEntriesRequest> {
+) -> mpsc::Sender<AppendEntriesRequest<R>> {
     let (requests, queue) = mpsc::channel(limits::APPENDS_IN_FLIGHT_MAX);
     let input = futures::stream::unfold(queue, |mut queue| async move { Some((queue.recv().await?, queue)) });
     let results = raft.stream_append(input);
     let answers = answers.clone();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+    R::detach(stop.clone().run_until_cancelled_owned(async move {
         futures::pin_mut!(results);
         while let Some(Ok(result)) = results.next().await {
-            let result: Result<_, StreamAppendError<Types>> = result;
+            let result: Result<_, StreamAppendError<Types<R>>> = result;
             if !reply(&answers, verb::APPEND, call, &result).await {
                 return;
             }

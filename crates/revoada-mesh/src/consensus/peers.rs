@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use revoada_attest::NodeId;
 
+use crate::runtime::{Runtime, Tokio};
 use crate::transport::link::Link;
 use crate::transport::{ConnectError, Protocol, Transport};
 
@@ -71,19 +72,28 @@ pub enum LinkError {
     Connect(#[from] Box<ConnectError>),
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Link>>>;
+type Slot<R> = Arc<tokio::sync::Mutex<Option<Link<R>>>>;
 
 /// The links of one node to all others.
-#[derive(Clone)]
-pub struct Peers {
-    transport: Arc<Transport>,
+pub struct Peers<R: Runtime = Tokio> {
+    transport: Arc<Transport<R>>,
     book: Arc<AddressBook>,
-    slots: Arc<parking_lot::Mutex<BTreeMap<(NodeId, Lane), Slot>>>,
+    slots: Arc<parking_lot::Mutex<BTreeMap<(NodeId, Lane), Slot<R>>>>,
 }
 
-impl Peers {
+impl<R: Runtime> Clone for Peers<R> {
+    fn clone(&self) -> Self {
+        Self {
+            transport: self.transport.clone(),
+            book: self.book.clone(),
+            slots: self.slots.clone(),
+        }
+    }
+}
+
+impl<R: Runtime> Peers<R> {
     /// Links made by `transport` to the addresses in `book`, each when it is first needed.
-    pub fn new(transport: Arc<Transport>, book: Arc<AddressBook>) -> Self {
+    pub fn new(transport: Arc<Transport<R>>, book: Arc<AddressBook>) -> Self {
         Self {
             transport,
             book,
@@ -97,15 +107,15 @@ impl Peers {
     }
 
     /// The transport.
-    pub fn transport(&self) -> &Arc<Transport> {
+    pub fn transport(&self) -> &Arc<Transport<R>> {
         &self.transport
     }
 
     /// The open link to `target` in `lane`, or a new one made within `limit`. Cancel-safe.
-    pub async fn link(&self, target: NodeId, lane: Lane, limit: Duration) -> Result<Link, LinkError> {
+    pub async fn link(&self, target: NodeId, lane: Lane, limit: Duration) -> Result<Link<R>, LinkError> {
         let slot = self.slots.lock().entry((target, lane)).or_default().clone();
         // Somebody else's connecting is waited for within this caller's own limit.
-        let mut slot = tokio::time::timeout(limit, slot.lock())
+        let mut slot = R::timeout(limit, slot.lock())
             .await
             .map_err(|_| LinkError::Busy(target))?;
         if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use revoada_attest::NodeId;
@@ -17,11 +18,11 @@ use revoada_core::limits;
 use revoada_core::machine::{Command, Reply};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
 
 use super::forward;
 use super::peers::{Lane, Peers};
 use super::types::{Batch, Raft};
+use crate::runtime::{InstantOf, Runtime};
 use crate::transport::chain;
 use crate::transport::link::CallError;
 
@@ -65,9 +66,9 @@ pub struct Proposer {
 
 impl Proposer {
     /// Starts the task that gathers and sends.
-    pub fn start(raft: Raft, peers: Peers, id: NodeId, patience: Duration) -> Self {
+    pub fn start<R: Runtime>(raft: Raft<R>, peers: Peers<R>, id: NodeId, patience: Duration) -> Self {
         let (queue, waiting) = mpsc::channel(limits::WRITES_WAITING_MAX);
-        tokio::spawn(gather(
+        R::detach(gather(
             waiting,
             Arc::new(Sender {
                 raft,
@@ -102,12 +103,13 @@ impl Proposer {
     }
 }
 
-async fn gather(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender>) {
+async fn gather<R: Runtime>(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender<R>>) {
     let mut in_flight = FuturesUnordered::new();
     let mut waiting: Vec<Waiting> = Vec::new();
     loop {
         // One batch leaves as soon as there is anything to send and room in flight; the rest gathers meanwhile.
         tokio::select! {
+            biased;
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
             received = queue.recv_many(&mut waiting, limits::BATCH_COMMANDS_MAX),
                 if waiting.is_empty() && in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX =>
@@ -151,21 +153,21 @@ async fn gather(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender>) {
     }
 }
 
-struct Sender {
-    raft: Raft,
-    peers: Peers,
+struct Sender<R: Runtime> {
+    raft: Raft<R>,
+    peers: Peers<R>,
     id: NodeId,
     patience: Duration,
 }
 
-impl Sender {
+impl<R: Runtime> Sender<R> {
     async fn send(&self, batch: Bytes) -> Result<Vec<Reply>, ProposeError> {
         // The estimate of a command's size passes over what is seldom large; this is the size itself.
         let (bytes, bytes_max) = (batch.len(), limits::COMMAND_BYTES_MAX + limits::BATCH_BYTES_MAX);
         if bytes > bytes_max {
             return Err(ProposeError::TooLarge { bytes, bytes_max });
         }
-        let deadline = Instant::now() + self.patience;
+        let deadline = InstantOf::<R>::now() + self.patience;
         loop {
             let (leader, runs) = {
                 let metrics = self.raft.metrics();
@@ -181,8 +183,8 @@ impl Sender {
             let attempt = match leader {
                 Some(leader) if leader == self.id => {
                     // A leader that was cut off from its quorum keeps what it appended, and does not know its fate.
-                    match timeout_at(
-                        deadline.max(Instant::now() + self.patience / 2),
+                    match R::timeout_at(
+                        deadline.max(InstantOf::<R>::now() + self.patience / 2),
                         append(&self.raft, batch.clone()),
                     )
                     .await
@@ -199,31 +201,32 @@ impl Sender {
             match attempt {
                 Attempt::Done(replies) => return Ok(replies),
                 Attempt::Failed(error) => return Err(error),
-                Attempt::Again(why) if Instant::now() >= deadline => return Err(ProposeError::Unavailable(why)),
+                Attempt::Again(why) if InstantOf::<R>::now() >= deadline => return Err(ProposeError::Unavailable(why)),
                 Attempt::Again(_) => self.pause(deadline).await,
             }
         }
     }
 
     /// Waits for another leader, or for a moment.
-    async fn pause(&self, deadline: Instant) {
+    async fn pause(&self, deadline: InstantOf<R>) {
         let mut metrics = self.raft.server_metrics();
         metrics.borrow_and_update();
-        let moment = Instant::now() + Duration::from_millis(limits::RETRY_PAUSE_MS);
+        let moment = InstantOf::<R>::now() + Duration::from_millis(limits::RETRY_PAUSE_MS);
         // Either end of the wait is a reason to look again.
-        drop(timeout_at(moment.min(deadline), metrics.changed()).await);
+        drop(R::timeout_at(moment.min(deadline), metrics.changed()).await);
     }
 
-    async fn forward(&self, leader: NodeId, batch: Bytes, deadline: Instant) -> Attempt {
+    async fn forward(&self, leader: NodeId, batch: Bytes, deadline: InstantOf<R>) -> Attempt {
         let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
         let link = match self.peers.link(leader, Lane::Forward, limit).await {
             Ok(link) => link,
             Err(error) => return Attempt::Again(chain(&error)),
         };
         let limit = deadline
-            .saturating_duration_since(Instant::now())
+            .saturating_duration_since(InstantOf::<R>::now())
             .max(Duration::from_millis(limits::CONNECT_MS_MAX));
         let answer = tokio::select! {
+            biased;
             answer = link.call(forward::verb::PROPOSE, batch, limit) => answer,
             // A leader that was superseded, because it hangs, may answer much later or never: what waits behind this
             // batch must not wait for that.
@@ -247,7 +250,7 @@ impl Sender {
 }
 
 /// Resolves a moment after another node than `leader` was seen to lead; the moment is for answers under way.
-pub(super) async fn superseded(raft: &Raft, leader: NodeId) {
+pub(super) async fn superseded<R: Runtime>(raft: &Raft<R>, leader: NodeId) {
     let mut metrics = raft.server_metrics();
     while metrics
         .borrow_and_update()
@@ -259,11 +262,11 @@ pub(super) async fn superseded(raft: &Raft, leader: NodeId) {
             std::future::pending::<()>().await;
         }
     }
-    tokio::time::sleep(Duration::from_millis(limits::SUPERSEDED_GRACE_MS)).await;
+    R::sleep(Duration::from_millis(limits::SUPERSEDED_GRACE_MS)).await;
 }
 
 /// Appends a batch on this node, if it leads.
-pub(super) async fn append(raft: &Raft, batch: Bytes) -> Attempt {
+pub(super) async fn append<R: Runtime>(raft: &Raft<R>, batch: Bytes) -> Attempt {
     match raft.client_write(Batch(batch)).await {
         Ok(written) => Attempt::Done(written.data.0),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {

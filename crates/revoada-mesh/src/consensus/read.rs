@@ -6,20 +6,20 @@
 
 use std::time::Duration;
 
-use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant as _, ReadPolicy};
 use revoada_attest::NodeId;
 use revoada_core::limits;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
 
 use super::forward::{self, Confirmed};
 use super::machine::Shared;
 use super::peers::{Lane, Peers};
 use super::propose::superseded;
 use super::types::Raft;
+use crate::runtime::{InstantOf, Runtime, Tokio, wait_until};
 use crate::transport::chain;
 use crate::transport::link::CallError;
 
@@ -29,22 +29,30 @@ use crate::transport::link::CallError;
 pub struct ReadError(pub String);
 
 /// Confirms reads. Cheap to clone.
-#[derive(Clone)]
-pub struct Reads {
+pub struct Reads<R: Runtime = Tokio> {
     rounds: mpsc::Sender<oneshot::Sender<Result<(), ReadError>>>,
-    here: Arc<Here>,
+    here: Arc<Here<R>>,
 }
 
-struct Here {
-    raft: Raft,
-    peers: Peers,
+impl<R: Runtime> Clone for Reads<R> {
+    fn clone(&self) -> Self {
+        Self {
+            rounds: self.rounds.clone(),
+            here: self.here.clone(),
+        }
+    }
+}
+
+struct Here<R: Runtime> {
+    raft: Raft<R>,
+    peers: Peers<R>,
     id: NodeId,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<R>>,
 }
 
-impl Reads {
+impl<R: Runtime> Reads<R> {
     /// Starts the task that confirms.
-    pub fn start(raft: Raft, peers: Peers, id: NodeId, shared: Arc<Shared>) -> Self {
+    pub fn start(raft: Raft<R>, peers: Peers<R>, id: NodeId, shared: Arc<Shared<R>>) -> Self {
         let (rounds, queue) = mpsc::channel(limits::READS_WAITING_MAX);
         let here = Arc::new(Here {
             raft,
@@ -52,7 +60,7 @@ impl Reads {
             id,
             shared,
         });
-        tokio::spawn(confirm_rounds(queue, here.clone()));
+        R::detach(confirm_rounds(queue, here.clone()));
         Self { rounds, here }
     }
 
@@ -70,7 +78,10 @@ impl Reads {
     }
 }
 
-async fn confirm_rounds(mut queue: mpsc::Receiver<oneshot::Sender<Result<(), ReadError>>>, here: Arc<Here>) {
+async fn confirm_rounds<R: Runtime>(
+    mut queue: mpsc::Receiver<oneshot::Sender<Result<(), ReadError>>>,
+    here: Arc<Here<R>>,
+) {
     let mut waiting = Vec::new();
     while queue.recv_many(&mut waiting, limits::READS_WAITING_MAX).await > 0 {
         let confirmed = here.round().await;
@@ -81,9 +92,9 @@ async fn confirm_rounds(mut queue: mpsc::Receiver<oneshot::Sender<Result<(), Rea
     }
 }
 
-impl Here {
+impl<R: Runtime> Here<R> {
     async fn round(&self) -> Result<(), ReadError> {
-        let deadline = Instant::now() + Duration::from_millis(limits::READ_MS_MAX);
+        let deadline = InstantOf::<R>::now() + Duration::from_millis(limits::READ_MS_MAX);
         loop {
             let (leader, runs) = {
                 let metrics = self.raft.metrics();
@@ -94,7 +105,10 @@ impl Here {
                 return Err(ReadError("consensus has stopped on this node".to_owned()));
             }
             let index = match leader {
-                Some(leader) if leader == self.id => self.confirm(deadline - Instant::now()).await,
+                Some(leader) if leader == self.id => {
+                    self.confirm(deadline.saturating_duration_since(InstantOf::<R>::now()))
+                        .await
+                }
                 Some(leader) => self.ask(leader).await,
                 None => Err(ReadError("no leader is known: there may be no quorum".to_owned())),
             };
@@ -105,16 +119,16 @@ impl Here {
                 },
                 Err(error) => error,
             };
-            if Instant::now() >= deadline {
+            if InstantOf::<R>::now() >= deadline {
                 return Err(failed);
             }
-            tokio::time::sleep(Duration::from_millis(limits::RETRY_PAUSE_MS)).await;
+            R::sleep(Duration::from_millis(limits::RETRY_PAUSE_MS)).await;
         }
     }
 
     async fn confirm(&self, limit: Duration) -> Confirmed {
         let late = |_| ReadError("no quorum confirmed the leader in time".to_owned());
-        let linearizer = timeout(limit, self.raft.get_read_linearizer(ReadPolicy::ReadIndex))
+        let linearizer = R::timeout(limit, self.raft.get_read_linearizer(ReadPolicy::ReadIndex))
             .await
             .map_err(late)?
             .map_err(|error| ReadError(chain(&error)))?;
@@ -130,6 +144,7 @@ impl Here {
             .map_err(|error| ReadError(chain(&error)))?;
         let limit = Duration::from_millis(limits::READ_MS_MAX);
         let answer = tokio::select! {
+            biased;
             answer = link.call(forward::verb::READ_INDEX, bytes::Bytes::new(), limit) => answer,
             () = superseded(&self.raft, leader) => Err(CallError::Broken),
         };
@@ -138,11 +153,12 @@ impl Here {
             .map_err(|error| ReadError(format!("the leader's answer is garbage: {error}")))?
     }
 
-    async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadError> {
+    async fn wait_applied(&self, index: u64, deadline: InstantOf<R>) -> Result<(), ReadError> {
         let mut applied = self.shared.applied();
-        match timeout_at(deadline, applied.wait_for(|applied| applied.index >= index)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(ReadError("this node is stopping".to_owned())),
+        let waited = wait_until::<R, _>(&mut applied, |applied| applied.index >= index);
+        match R::timeout_at(deadline, waited).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(ReadError("this node is stopping".to_owned())),
             Err(_) => Err(ReadError(format!("this node has not applied entry {index} in time"))),
         }
     }

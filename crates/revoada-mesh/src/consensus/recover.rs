@@ -14,8 +14,9 @@ use revoada_attest::NodeId;
 
 use super::types::{Entry, LogId, Member, Types, Vote};
 use super::{OpenError, Opened};
+use crate::runtime::Runtime;
 
-impl Opened {
+impl<R: Runtime> Opened<R> {
     /// Appends a membership of this node alone. Durable when it returns; an error changes nothing that counts.
     pub async fn make_sole_voter(&mut self) -> Result<(), OpenError> {
         let failed = |what: String| OpenError::Start { what };
@@ -51,9 +52,9 @@ impl Opened {
             Membership::new(vec![nodes.keys().copied().collect()], nodes).map_err(|error| failed(error.to_string()))?;
         let leader = vote.leader_id().to_committed();
         let entry = Entry::new_membership(LogId::new(leader, last.index + 1), membership);
-        let (done, flushed) = Types::oneshot();
+        let (done, flushed) = Types::<R>::oneshot();
         self.log
-            .append([entry], IOFlushed::<Types>::signal(done))
+            .append([entry], IOFlushed::<Types<R>>::signal(done))
             .await
             .map_err(io)?;
         flushed

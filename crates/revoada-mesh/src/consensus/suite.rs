@@ -14,6 +14,7 @@ use super::log_store::LogStore;
 use super::machine::Machine;
 use super::types::Types;
 use crate::log::{LogEngine, LogOptions};
+use crate::runtime::Tokio;
 
 struct Folder;
 
@@ -23,8 +24,8 @@ fn genesis() -> Arc<Genesis> {
     Arc::new(Genesis::prove(declaration, founders, None).unwrap())
 }
 
-impl StoreBuilder<Types, LogStore, Machine, TempDir> for Folder {
-    async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
+impl StoreBuilder<Types<Tokio>, LogStore, Machine, TempDir> for Folder {
+    async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types<Tokio>>> {
         let dir = tempfile::tempdir().unwrap();
         let options = LogOptions {
             segment_bytes: 1 << 16,

@@ -1,11 +1,17 @@
 //! The types that openraft is configured with. No other module outside `consensus` names one of them.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
+use openraft::vote::RaftLeaderId;
+use openraft::{OptionalSend, RaftTypeConfig};
 use revoada_attest::NodeId;
 use revoada_core::machine::Reply;
 use serde::{Deserialize, Serialize};
+
+use crate::runtime::{Runtime, Tokio};
 
 /// Several commands as one log entry, already encoded: what waited while an append was in flight.
 ///
@@ -49,23 +55,85 @@ impl fmt::Display for Member {
     }
 }
 
-openraft::declare_raft_types!(
-    /// One leader for each term (Raft §5.2), so that a block's term names its proposer.
-    pub Types:
-        D = Batch,
-        R = Replies,
-        NodeId = NodeId,
-        Node = Member,
-        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
-);
+/// What openraft is configured with, on the runtime `R`.
+///
+/// One leader for each term (Raft §5.2), so that a block's term names its proposer.
+pub struct Types<R = Tokio>(PhantomData<fn() -> R>);
 
-pub type Entry = openraft::alias::EntryOf<Types>;
-pub type LogId = openraft::alias::LogIdOf<Types>;
-pub type Vote = openraft::alias::VoteOf<Types>;
-pub type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
-pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
-pub type Snapshot = openraft::alias::SnapshotOf<Types, super::checkpoint::CheckpointFile>;
-pub type AppendEntriesRequest = openraft::raft::AppendEntriesRequest<Types>;
-pub type StreamAppendResult = openraft::raft::StreamAppendResult<Types>;
-pub type RpcError = openraft::errors::RPCError<Types>;
-pub type Raft = openraft::Raft<Types, super::machine::Machine>;
+// By hand, because a derived one would ask the same of `R`.
+impl<R> fmt::Debug for Types<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Types")
+    }
+}
+
+impl<R> Clone for Types<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Types<R> {}
+
+impl<R> Default for Types<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R> PartialEq for Types<R> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<R> Eq for Types<R> {}
+
+impl<R> PartialOrd for Types<R> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<R> Ord for Types<R> {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl<R: Runtime> RaftTypeConfig for Types<R> {
+    type D = Batch;
+    type R = Replies;
+    type NodeId = NodeId;
+    type Node = Member;
+    type Term = u64;
+    type LeaderId = LeaderId;
+    type Vote = Vote;
+    type Payload = Payload;
+    type Entry = Entry;
+    type AsyncRuntime = R;
+    type Responder<T>
+        = openraft::impls::ProgressResponder<Self, T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>;
+type Committed = <LeaderId as RaftLeaderId>::Committed;
+type Payload = openraft::EntryPayload<Batch, NodeId, Member>;
+
+pub type Entry = openraft::impls::Entry<Committed, Payload>;
+pub type LogId = openraft::LogId<Committed>;
+pub type Vote = openraft::impls::Vote<LeaderId>;
+pub type StoredMembership = openraft::StoredMembership<Committed, NodeId, Member>;
+pub type SnapshotMeta = openraft::storage::SnapshotMeta<Committed, NodeId, Member>;
+pub type Snapshot = openraft::storage::Snapshot<Committed, NodeId, Member, super::checkpoint::CheckpointFile>;
+pub type AppendEntriesRequest<R> = openraft::raft::AppendEntriesRequest<Types<R>>;
+pub type StreamAppendResult<R> = openraft::raft::StreamAppendResult<Types<R>>;
+pub type RpcError<R> = openraft::errors::RPCError<Types<R>>;
+pub type Raft<R> = openraft::Raft<Types<R>, super::machine::Machine<R>>;

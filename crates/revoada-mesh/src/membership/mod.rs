@@ -19,9 +19,9 @@ use revoada_attest::{Digest, NodeId};
 use revoada_core::roles::Membership;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::consensus::peers::AddressBook;
+use crate::runtime::{Instant as _, InstantOf, Tokio};
 use crate::transport::{Handler, Transport};
 
 pub use facts::Facts;
@@ -49,11 +49,11 @@ pub struct GossipConfig {
 
 /// What this node knows of another.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Peer {
+pub struct Peer<I> {
     /// Whether it lives.
     pub membership: Membership,
     /// Since when `membership` is what it is.
-    pub since: Instant,
+    pub since: I,
     /// Where it says it listens.
     pub address: SocketAddr,
     /// What it last told of itself.
@@ -63,7 +63,7 @@ pub struct Peer {
 }
 
 /// A view of the whole cluster; a node that was never heard of is not in it.
-pub type View = BTreeMap<NodeId, Peer>;
+pub type View<R = Tokio> = BTreeMap<NodeId, Peer<InstantOf<R>>>;
 
 /// Gossip under way. Dropping it stops it; [`Gossip::stop`] tells the others nothing, a silent node is found by them.
 pub struct Gossip {
@@ -110,7 +110,7 @@ impl Gossip {
         let chitchat = spawn_chitchat(chitchat_config, facts.to_pairs(), &wire)
             .await
             .map_err(|error| GossipError(format!("{error:#}")))?;
-        let (sender, view) = watch::channel(View::new());
+        let (sender, view) = watch::channel(View::<Tokio>::new());
         let watcher = tokio::spawn(look(chitchat.chitchat(), config, book, sender));
         Ok(Self {
             chitchat,
@@ -159,7 +159,7 @@ pub struct GossipError(String);
 struct Heard {
     generation: u64,
     heartbeat: u64,
-    at: Instant,
+    at: InstantOf<Tokio>,
 }
 
 async fn look(
@@ -173,7 +173,7 @@ async fn look(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let now = Instant::now();
+        let now = InstantOf::<Tokio>::now();
         let mut next = view.borrow().clone();
         {
             let chitchat = chitchat.lock().await;

@@ -5,18 +5,20 @@
 //! be a hundred handshakes after every loss.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use revoada_core::limits;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::{Connection, Frames};
+use crate::runtime::{Runtime, Tokio};
 
 /// One frame of a link.
 #[derive(Debug, Clone)]
@@ -82,26 +84,39 @@ enum Waiter {
 }
 
 /// The calling side of a link. Cheap to clone; the connection closes with the last clone.
-#[derive(Clone)]
-pub struct Link {
+pub struct Link<R: Runtime = Tokio> {
     calls: mpsc::Sender<Message>,
     waiting: Waiting,
     next: Arc<AtomicU64>,
+    runtime: PhantomData<fn() -> R>,
 }
 
-impl Link {
+impl<R: Runtime> Clone for Link<R> {
+    fn clone(&self) -> Self {
+        Self {
+            calls: self.calls.clone(),
+            waiting: self.waiting.clone(),
+            next: self.next.clone(),
+            runtime: PhantomData,
+        }
+    }
+}
+
+impl<R: Runtime> Link<R> {
     /// Takes over a connection that this side made.
-    pub fn start(connection: Connection) -> Self {
+    pub fn start(connection: Connection<R>) -> Self {
         let (calls, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
         let waiting: Waiting = Arc::new(Mutex::new(Some(BTreeMap::new())));
         let link = Self {
             calls,
             waiting: waiting.clone(),
             next: Arc::default(),
+            runtime: PhantomData,
         };
-        tokio::spawn(async move {
+        R::detach(async move {
             let (sink, stream) = connection.frames.split();
             tokio::select! {
+                biased;
                 () = write(sink, queue) => {}
                 () = read(stream, &waiting) => {}
             }
@@ -141,11 +156,11 @@ impl Link {
                 .map_err(|_| CallError::NotSent)?;
             receive.await.map_err(|_| CallError::Broken)
         };
-        timeout(limit, sent).await.map_err(|_| CallError::Late)?
+        R::timeout(limit, sent).await.map_err(|_| CallError::Late)?
     }
 
     /// Opens a stream: every message sent on it has the same call number, and so have its answers, in order.
-    pub fn stream(&self, window: usize) -> Result<LinkStream, CallError> {
+    pub fn stream(&self, window: usize) -> Result<LinkStream<R>, CallError> {
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (answers, receive) = mpsc::channel(window);
         let mut waiting = self.waiting.lock();
@@ -176,13 +191,13 @@ impl Drop for Forget<'_> {
 }
 
 /// A stream of messages within a link; see [`Link::stream`].
-pub struct LinkStream {
-    link: Link,
+pub struct LinkStream<R: Runtime = Tokio> {
+    link: Link<R>,
     call: u64,
     receive: mpsc::Receiver<Bytes>,
 }
 
-impl LinkStream {
+impl<R: Runtime> LinkStream<R> {
     /// Sends one message of the stream; waits while the link is busy.
     pub async fn send(&self, verb: u8, body: Bytes) -> Result<(), CallError> {
         let message = Message {
@@ -199,7 +214,7 @@ impl LinkStream {
     }
 }
 
-impl Drop for LinkStream {
+impl<R: Runtime> Drop for LinkStream<R> {
     fn drop(&mut self) {
         if let Some(waiting) = self.link.waiting.lock().as_mut() {
             waiting.remove(&self.call);
@@ -208,7 +223,7 @@ impl Drop for LinkStream {
 }
 
 /// Writes what comes from `queue`, flushing once per burst, until either end closes.
-pub async fn write(mut sink: futures::stream::SplitSink<Frames, Bytes>, mut queue: mpsc::Receiver<Message>) {
+pub async fn write<F: Frames>(mut sink: SplitSink<F, Bytes>, mut queue: mpsc::Receiver<Message>) {
     let mut burst = Vec::new();
     while queue.recv_many(&mut burst, 256).await > 0 {
         for message in burst.drain(..) {
@@ -222,7 +237,7 @@ pub async fn write(mut sink: futures::stream::SplitSink<Frames, Bytes>, mut queu
     }
 }
 
-async fn read(mut stream: futures::stream::SplitStream<Frames>, waiting: &Waiting) {
+async fn read<F: Frames>(mut stream: SplitStream<F>, waiting: &Waiting) {
     while let Some(Ok(frame)) = stream.next().await {
         let Some(message) = Message::decode(frame) else { return };
         let stream = {

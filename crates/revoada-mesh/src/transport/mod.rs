@@ -8,6 +8,7 @@ pub mod link;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,17 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::{SinkExt, StreamExt};
+use futures::{Sink, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::limits;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use crate::runtime::{Runtime, Tokio};
+
+pub use wire::TlsWire;
 
 pub use hello::{Gate, Hello, Refusal, RefusalKind};
 
@@ -56,12 +56,45 @@ impl Protocol {
     }
 }
 
-/// Frames over an authenticated stream.
-pub type Frames = Framed<TlsStream<TcpStream>, LengthDelimitedCodec>;
+/// Frames of bounded length over an authenticated stream: in order, none twice, until it ends.
+pub trait Frames:
+    Stream<Item = io::Result<BytesMut>> + Sink<Bytes, Error = io::Error> + Send + Unpin + 'static
+{
+    /// Longer frames than this end the connection from here on.
+    fn allow(&mut self, frame_bytes_max: usize);
+}
+
+/// How bytes come from node to node, and whose they are: the port below the hello.
+///
+/// To ensure correctness: the key that is named holds the other end, and nobody else reads or writes what goes over.
+pub trait Wire: Send + Sync + 'static {
+    /// A connection before anybody has shown a key.
+    type Socket: Send + 'static;
+    /// What it becomes; frames are at most [`limits::HELLO_BYTES_MAX`] long at first.
+    type Frames: Frames;
+
+    /// Calls an address.
+    fn call(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Socket>> + Send;
+
+    /// Shows this node's key to whoever answers, and is shown theirs.
+    fn secure(
+        &self,
+        socket: Self::Socket,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> impl Future<Output = io::Result<(NodeId, Self::Frames)>> + Send;
+
+    /// The same on the side that was called.
+    fn accept(&self, socket: Self::Socket)
+    -> impl Future<Output = io::Result<(Protocol, NodeId, Self::Frames)>> + Send;
+}
+
+type WireOf<R> = <R as Runtime>::Wire;
+type SocketOf<R> = <WireOf<R> as Wire>::Socket;
+type FramesOf<R> = <WireOf<R> as Wire>::Frames;
 
 /// A connection whose other side is known and admitted.
-#[derive(Debug)]
-pub struct Connection {
+pub struct Connection<R: Runtime = Tokio> {
     /// Whose key the other side holds.
     pub peer: NodeId,
     /// What it said of itself when the connection began.
@@ -69,7 +102,17 @@ pub struct Connection {
     /// Its address as the socket knows it.
     pub address: SocketAddr,
     /// The frames.
-    pub frames: Frames,
+    pub frames: FramesOf<R>,
+}
+
+impl<R: Runtime> std::fmt::Debug for Connection<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .field("hello", &self.hello)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why no connection could be had. Nothing was sent on it in any of these cases.
@@ -116,18 +159,17 @@ pub enum ConnectError {
 }
 
 /// What a listener does with the connections of one protocol.
-pub type Handler = Arc<dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub type Handler<R = Tokio> = Arc<dyn Fn(Connection<R>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Makes and accepts connections for one node.
-pub struct Transport {
+pub struct Transport<R: Runtime = Tokio> {
     id: NodeId,
     gate: Arc<dyn Gate>,
-    server: Arc<ServerConfig>,
-    clients: BTreeMap<Protocol, Arc<ClientConfig>>,
+    wire: WireOf<R>,
     open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
 }
 
-impl std::fmt::Debug for Transport {
+impl<R: Runtime> std::fmt::Debug for Transport<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transport")
             .field("id", &self.id)
@@ -138,18 +180,46 @@ impl std::fmt::Debug for Transport {
 impl Transport {
     /// A transport that speaks as the holder of `key` and lets in whom `gate` admits.
     pub fn new(key: &NodeKey, gate: Arc<dyn Gate>) -> Result<Self, rustls::Error> {
-        let names: Vec<&[u8]> = Protocol::ALL.iter().map(|protocol| protocol.name()).collect();
-        let clients = Protocol::ALL
-            .iter()
-            .map(|protocol| Ok((*protocol, tls::client(key, protocol.name())?)))
-            .collect::<Result<_, rustls::Error>>()?;
-        Ok(Self {
-            id: key.id(),
+        Ok(Self::over(TlsWire::new(key)?, key.id(), gate))
+    }
+
+    /// Accepts connections for ever and gives each to the handler of its protocol, on a task of its own.
+    ///
+    /// Garbage, slow handshakes and unknown keys cost the one connection and nobody else: at most
+    /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`].
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, handlers: BTreeMap<Protocol, Handler>) {
+        let handlers = Arc::new(handlers);
+        let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        let mut tasks = tokio::task::JoinSet::new();
+        loop {
+            while tasks.try_join_next().is_some() {}
+            let Ok(slot) = handshakes.clone().acquire_owned().await else {
+                return;
+            };
+            let (tcp, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or a connection that was gone before it was accepted: neither is a reason
+                    // to stop listening, but the former would spin.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            tasks.spawn(self.clone().attend(tcp, address, handlers.clone(), slot));
+        }
+    }
+}
+
+impl<R: Runtime> Transport<R> {
+    /// A transport of node `id` over any wire.
+    pub fn over(wire: R::Wire, id: NodeId, gate: Arc<dyn Gate>) -> Self {
+        Self {
+            id,
             gate,
-            server: tls::server(key, &names)?,
-            clients,
+            wire,
             open: Arc::default(),
-        })
+        }
     }
 
     /// Calls a node for one protocol.
@@ -162,17 +232,17 @@ impl Transport {
         expected: Option<NodeId>,
         protocol: Protocol,
         limit: Duration,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Connection<R>, ConnectError> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
         let unreachable = |source| ConnectError::Unreachable { address, source };
-        let tcp = timeout(limit, TcpStream::connect(address))
+        let socket = R::timeout(limit, self.wire.call(address))
             .await
             .map_err(|_| unreachable(late()))?
             .map_err(unreachable)?;
         // A process that is stopped still has a kernel that accepts; a busy machine needs a moment for the handshake.
         let least = Duration::from_millis(limits::CONNECT_MS_MAX);
         let limit = limit.clamp(least, Duration::from_millis(limits::HANDSHAKE_MS_MAX));
-        timeout(limit, self.greet(tcp, address, expected, protocol))
+        R::timeout(limit, self.greet(socket, address, expected, protocol))
             .await
             .map_err(|_| ConnectError::Handshake {
                 address,
@@ -182,19 +252,13 @@ impl Transport {
 
     async fn greet(
         &self,
-        tcp: TcpStream,
+        socket: SocketOf<R>,
         address: SocketAddr,
         expected: Option<NodeId>,
         protocol: Protocol,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Connection<R>, ConnectError> {
         let failed = |source| ConnectError::Handshake { address, source };
-        tune(&tcp).map_err(failed)?;
-        let config = self.clients[&protocol].clone();
-        let name = ServerName::IpAddress(address.ip().into());
-        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?;
-        let stream = TlsStream::Client(tls);
-        let peer = peer_of(&stream, protocol).map_err(failed)?.1;
-        let mut frames = Framed::new(stream, codec(limits::HELLO_BYTES_MAX));
+        let (peer, mut frames) = self.wire.secure(socket, address, protocol).await.map_err(failed)?;
         let refuse = |kind, reason| {
             Err(ConnectError::RefusedHere {
                 address,
@@ -223,7 +287,7 @@ impl Transport {
                 self.gate
                     .admit(&peer, &said)
                     .map_err(|source| ConnectError::RefusedHere { address, source })?;
-                frames.codec_mut().set_max_frame_length(limits::LINK_FRAME_BYTES_MAX);
+                frames.allow(limits::LINK_FRAME_BYTES_MAX);
                 Ok(Connection {
                     peer,
                     hello: said,
@@ -243,53 +307,31 @@ impl Transport {
         }
     }
 
-    /// Accepts connections for ever and gives each to the handler of its protocol, on a task of its own.
-    ///
-    /// Garbage, slow handshakes and unknown keys cost the one connection and nobody else: at most
-    /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`].
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, handlers: BTreeMap<Protocol, Handler>) {
-        let handlers = Arc::new(handlers);
-        let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
-        let mut tasks = tokio::task::JoinSet::new();
-        loop {
-            while tasks.try_join_next().is_some() {}
-            let Ok(slot) = handshakes.clone().acquire_owned().await else {
-                return;
-            };
-            let (tcp, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, or a connection that was gone before it was accepted: neither is a reason
-                    // to stop listening, but the former would spin.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
+    /// Takes one connection that was made to this node, through its handshake to its end. `slot` is given back behind
+    /// the handshake.
+    pub async fn attend<S: Send>(
+        self: Arc<Self>,
+        socket: SocketOf<R>,
+        address: SocketAddr,
+        handlers: Arc<BTreeMap<Protocol, Handler<R>>>,
+        slot: S,
+    ) {
+        let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
+        let welcomed = R::timeout(limit, self.welcome(socket, address)).await;
+        drop(slot);
+        match welcomed {
+            Ok(Ok((protocol, connection, _held))) => {
+                if let Some(handler) = handlers.get(&protocol) {
+                    handler(connection).await;
                 }
-            };
-            let (transport, handlers) = (self.clone(), handlers.clone());
-            tasks.spawn(async move {
-                let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-                let welcomed = timeout(limit, transport.welcome(tcp, address)).await;
-                drop(slot);
-                match welcomed {
-                    Ok(Ok((protocol, connection, _held))) => {
-                        if let Some(handler) = handlers.get(&protocol) {
-                            handler(connection).await;
-                        }
-                    }
-                    Ok(Err(error)) => tracing::debug!(%address, error = %chain(&error), "connection refused"),
-                    Err(_) => tracing::debug!(%address, "connection refused: the handshake took too long"),
-                }
-            });
+            }
+            Ok(Err(error)) => tracing::debug!(%address, error = %chain(&error), "connection refused"),
+            Err(_) => tracing::debug!(%address, "connection refused: the handshake took too long"),
         }
     }
 
-    async fn welcome(&self, tcp: TcpStream, address: SocketAddr) -> io::Result<(Protocol, Connection, Held)> {
-        tune(&tcp)?;
-        let tls = TlsAcceptor::from(self.server.clone()).accept(tcp).await?;
-        let stream = TlsStream::Server(tls);
-        let (protocol, peer) = peer_of(&stream, Protocol::Raft)?;
-        let mut frames = Framed::new(stream, codec(limits::HELLO_BYTES_MAX));
+    async fn welcome(&self, socket: SocketOf<R>, address: SocketAddr) -> io::Result<(Protocol, Connection<R>, Held)> {
+        let (protocol, peer, mut frames) = self.wire.accept(socket).await?;
         let said: Hello = hello::decode(&next_frame(&mut frames).await?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the hello is garbage"))?;
         let mine = self.gate.hello();
@@ -320,7 +362,7 @@ impl Transport {
         frames
             .send(Bytes::from(hello::encode(&hello::Answer::Welcome(mine))))
             .await?;
-        frames.codec_mut().set_max_frame_length(limits::LINK_FRAME_BYTES_MAX);
+        frames.allow(limits::LINK_FRAME_BYTES_MAX);
         Ok((
             protocol,
             Connection {
@@ -369,52 +411,11 @@ impl Drop for Held {
     }
 }
 
-/// Small messages leave at once, and a connection whose other side is gone without a word ends: without that a reader
-/// waits for ever, and after a partition TCP's own patience doubles with each attempt.
-fn tune(tcp: &TcpStream) -> io::Result<()> {
-    use rustix::net::sockopt;
-    tcp.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(tcp, true)?;
-    sockopt::set_tcp_keepidle(tcp, Duration::from_secs(limits::LINK_PROBE_S))?;
-    sockopt::set_tcp_keepintvl(tcp, Duration::from_secs(limits::LINK_PROBE_S))?;
-    sockopt::set_tcp_keepcnt(tcp, limits::LINK_PROBES_MAX)?;
-    #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(tcp, limits::LINK_UNACKNOWLEDGED_MS_MAX)?;
-    Ok(())
-}
-
-fn codec(frame_bytes_max: usize) -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder()
-        .little_endian()
-        .length_field_type::<u32>()
-        .max_frame_length(frame_bytes_max)
-        .new_codec()
-}
-
-async fn next_frame(frames: &mut Frames) -> io::Result<BytesMut> {
+async fn next_frame(frames: &mut impl Frames) -> io::Result<BytesMut> {
     match frames.next().await {
         Some(frame) => frame,
         None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the hello")),
     }
-}
-
-fn peer_of(stream: &TlsStream<TcpStream>, called: Protocol) -> io::Result<(Protocol, NodeId)> {
-    let refused = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let (_, session) = stream.get_ref();
-    let key = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .ok_or_else(|| refused("it showed no key"))?;
-    let peer = tls::node_of(key).ok_or_else(|| refused("its key is not an ed25519 key"))?;
-    let protocol = match session.alpn_protocol() {
-        Some(name) => Protocol::ALL.into_iter().find(|protocol| protocol.name() == name),
-        None => None,
-    };
-    let protocol = protocol.ok_or_else(|| refused("it speaks none of this node's protocols"))?;
-    if matches!(stream, TlsStream::Client(_)) && protocol != called {
-        return Err(refused("it answered for another protocol"));
-    }
-    Ok((protocol, peer))
 }
 
 /// An error with its causes, on one line, for a log.

@@ -29,9 +29,12 @@ fn reopen(store: LogStore, folder: &Path) -> LogStore {
 }
 
 async fn append(store: &mut LogStore, entries: impl IntoIterator<Item = (u64, u64)>) {
-    let (done, flushed) = Types::oneshot();
+    let (done, flushed) = Types::<Tokio>::oneshot();
     let entries: Vec<_> = entries.into_iter().map(|(term, index)| entry(term, index)).collect();
-    store.append(entries, IOFlushed::<Types>::signal(done)).await.unwrap();
+    store
+        .append(entries, IOFlushed::<Types<Tokio>>::signal(done))
+        .await
+        .unwrap();
     flushed.await.unwrap().unwrap();
 }
 
@@ -173,12 +176,15 @@ async fn the_window_in_memory_is_bounded_and_what_left_it_is_read_from_disk() {
     let body = Bytes::from(vec![7; 1 << 20]);
     let count = limits::LOG_RECENT_BYTES_MAX as u64 / (1 << 20) + 2;
     for index in 0..count {
-        let (done, flushed) = Types::oneshot();
+        let (done, flushed) = Types::<Tokio>::oneshot();
         let entry = Entry {
             log_id: log_id(1, index),
             payload: EntryPayload::Normal(Batch(body.clone())),
         };
-        store.append([entry], IOFlushed::<Types>::signal(done)).await.unwrap();
+        store
+            .append([entry], IOFlushed::<Types<Tokio>>::signal(done))
+            .await
+            .unwrap();
         flushed.await.unwrap().unwrap();
     }
     for index in [0, 1, count - 1] {

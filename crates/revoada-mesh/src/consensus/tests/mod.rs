@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::peers::AddressBook;
 use super::types::{LogId, SnapshotMeta, StoredMembership, Vote};
 use super::*;
+use crate::runtime::wait_until;
 use crate::transport::{Gate, Hello, Protocol, Refusal, Transport};
 
 /// Far above what anything here takes; a condition that is not met by then fails its test.
@@ -165,17 +166,16 @@ impl Running {
 
     async fn applies(&self, index: u64) {
         let mut applied = self.applied();
-        let waited = timeout(SOON, applied.wait_for(|applied| applied.index >= index)).await;
-        drop(
-            waited
-                .unwrap_or_else(|_| panic!("node {} applies {index}", self.n))
-                .unwrap(),
-        );
+        let waited = wait_until::<Tokio, _>(&mut applied, |applied| applied.index >= index);
+        timeout(SOON, waited)
+            .await
+            .unwrap_or_else(|_| panic!("node {} applies {index}", self.n))
+            .unwrap();
     }
 
     /// Writes a checkpoint of everything applied, and cuts the log behind it.
     async fn checkpoint(&self) -> u64 {
-        let index = self.applied().borrow().index;
+        let index = self.applied().borrow_watched().index;
         self.raft.trigger().snapshot().await.unwrap();
         let reaches = |meta: &SnapshotMeta| meta.last_log_id.is_some_and(|last| last.index >= index);
         let written = async {

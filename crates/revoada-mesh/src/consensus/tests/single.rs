@@ -165,7 +165,7 @@ async fn a_sole_voter_is_made_where_a_majority_was_lost() {
     for node in running.drain(..) {
         node.stop().await;
     }
-    let mut opened = Opened::open(nodes.config(2)).unwrap();
+    let mut opened: Opened = Opened::open(nodes.config(2)).unwrap();
     opened.make_sole_voter().await.unwrap();
     opened.log.engine().close().unwrap();
     drop(opened);

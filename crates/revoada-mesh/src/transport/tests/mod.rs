@@ -8,6 +8,7 @@ use std::time::Duration;
 use revoada_attest::{Digest, NodeId, NodeKey};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
 
