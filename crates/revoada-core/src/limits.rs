@@ -1,6 +1,5 @@
 //! Every queue, loop and buffer has its limit here, by name (invariant 8).
 
-/// A document of one resource has fewer bytes than this; others are refused before they are parsed.
 use std::time::Duration;
 
 /// The largest document of one resource, in bytes; larger ones are refused before they are parsed.
