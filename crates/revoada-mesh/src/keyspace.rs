@@ -54,18 +54,20 @@ pub fn raft_backend<R: Runtime>(
     clock_ms: Clock,
     restore_id: Arc<dyn Fn() -> u64 + Send + Sync>,
 ) -> RaftBackend<R> {
-    KeyspaceBackend::on(
-        "openraft",
-        RAFT_CAPABILITIES,
-        Arc::new(RaftKeyspace {
-            consensus,
-            clock_ms,
-            restore_id,
-        }),
-    )
+    let keyspace = RaftKeyspace::new(consensus, clock_ms, restore_id);
+    KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, Arc::new(keyspace))
 }
 
 impl<R: Runtime> RaftKeyspace<R> {
+    /// The keyspace of the cluster that `consensus` is of; `restore_id` as in [`raft_backend`].
+    pub fn new(consensus: Consensus<R>, clock_ms: Clock, restore_id: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
+        Self {
+            consensus,
+            clock_ms,
+            restore_id,
+        }
+    }
+
     async fn run(&self, command: Command) -> Result<Done, KeyspaceError> {
         match self.consensus.propose(command).await {
             Ok(Ok(done)) => Ok(done),

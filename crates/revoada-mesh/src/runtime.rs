@@ -30,6 +30,7 @@ pub trait Runtime: AsyncRuntime + Send + Sync {
     type Wire: Wire;
 
     /// Spawns a task that nobody waits for; it runs on until it ends.
+    #[track_caller]
     fn detach<T>(task: T)
     where
         T: Future<Output: Send> + Send + 'static,

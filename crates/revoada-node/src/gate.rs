@@ -135,6 +135,7 @@ mod tests {
     use revoada_attest::{Digest, NodeKey};
     use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
     use revoada_core::genesis::Founder;
+    use revoada_mesh::files::SystemFiles;
 
     use super::*;
 
@@ -149,7 +150,10 @@ mod tests {
             genesis: Arc::new(Genesis::prove(declaration, founders, None).unwrap()),
             name: "node-1".to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
-            positions: Arc::new(Positions::open(folder.join("positions.json"))),
+            positions: Arc::new(Positions::open(
+                Arc::new(SystemFiles::default()),
+                folder.join("positions.json"),
+            )),
             opened_at: (3, 9),
             consensus: RwLock::new(None),
         }

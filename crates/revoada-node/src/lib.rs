@@ -12,6 +12,7 @@ mod driver;
 mod formation;
 mod gate;
 mod listen;
+pub mod member;
 mod metrics;
 mod node;
 mod positions;

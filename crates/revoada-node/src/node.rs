@@ -1,6 +1,5 @@
 //! A node's life: lock the folder, open the control socket, boot, serve, stop; and once more after a recovery.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
@@ -10,37 +9,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use parking_lot::{Mutex, RwLock};
-use revoada_attest::NodeKey;
+use parking_lot::RwLock;
+use revoada_attest::{NodeId, NodeKey};
 use revoada_core::declaration::BackendConfig;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::topology::TopologyStrategy;
-use revoada_mesh::consensus::peers::{AddressBook, Peers};
-use revoada_mesh::consensus::{Consensus, ConsensusConfig, Opened};
+use revoada_mesh::consensus::{CheckpointRule, Consensus, ConsensusConfig};
 use revoada_mesh::identity;
 use revoada_mesh::keyspace::{Clock, raft_backend};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
-use revoada_mesh::runtime::{Instant as _, InstantOf, Tokio};
-use revoada_mesh::transport::{Handler, Protocol, Transport};
+use revoada_mesh::transport::{Protocol, Transport};
 use revoada_store::audit::{Audit, AuditLog};
 use revoada_store::{ClusterAdmin, FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin};
 use crate::boot::BootError;
 use crate::config::NodeConfig;
-use crate::driver::Driver;
-use crate::gate::{NodeGate, VERSION};
+use crate::gate::VERSION;
 use crate::listen::{self, Https, Slot};
-use crate::positions::Positions;
+use crate::member::{Found, Member, MemberOptions, Surroundings, Working, judgement};
 use crate::served::unserved;
-use crate::{formation, metrics, recovery, witness};
 
 /// What the node hands to whoever builds the faces.
 pub struct Parts {
@@ -248,22 +242,17 @@ enum Ended {
 /// What is open before anything is served.
 struct Serving {
     genesis: Arc<Genesis>,
-    key: NodeKey,
-    peers: Peers,
-    book: Arc<AddressBook>,
+    me: NodeId,
     transport: Arc<Transport>,
     listener: TcpListener,
     https: Option<Https>,
-    positions: Arc<Positions>,
-    consensus: Consensus,
-    gate: Arc<NodeGate>,
+    member: Arc<Member>,
 }
 
 /// Everything of a node that runs between its boot and its stop.
 struct Services {
     running: Running,
-    consensus: Consensus,
-    gate: Arc<NodeGate>,
+    member: Arc<Member>,
     gossip: Arc<Gossip>,
     tasks: JoinSet<()>,
     listeners: CancellationToken,
@@ -293,36 +282,36 @@ impl Services {
         let me = key.id();
         let address = config.address();
 
-        // From disk, off the runtime: a large state takes a while.
-        let consensus_config = ConsensusConfig {
-            id: me,
-            folder: folder.clone(),
-            genesis: genesis.clone(),
-            election_timeout: strategy.consensus.election_timeout,
-            heartbeat: strategy.consensus.heartbeat,
-            snapshot_interval: strategy.consensus.snapshot_interval,
-            log: LogOptions {
-                identity: log_identity(&genesis, &key),
-                ..options.log.clone()
+        let seeds = config.seeds.iter().copied().filter(|seed| *seed != address);
+        let member_options = MemberOptions {
+            name: config.name.clone(),
+            address,
+            seeds: seeds.collect(),
+            key: key.clone(),
+            consensus: ConsensusConfig {
+                id: me,
+                folder: folder.clone(),
+                genesis: genesis.clone(),
+                election_timeout: strategy.consensus.election_timeout,
+                heartbeat: strategy.consensus.heartbeat,
+                snapshot_interval: strategy.consensus.snapshot_interval,
+                checkpoints: CheckpointRule::default(),
+                log: LogOptions {
+                    identity: log_identity(&genesis, &key),
+                    ..options.log.clone()
+                },
             },
+            clock_ms: options.clock_ms.clone(),
         };
-        let mut opened = tokio::task::spawn_blocking(move || Opened::open(consensus_config))
+        // From disk, off the runtime: a large state takes a while.
+        let mut found = tokio::task::spawn_blocking(move || Found::open(member_options))
             .await
             .map_err(|error| BootError::Backend(error.into()))?
             .map_err(BootError::Consensus)?;
         if recovery.is_some() {
-            opened.make_sole_voter().await.map_err(BootError::Consensus)?;
+            found.make_sole_voter().await.map_err(BootError::Consensus)?;
         }
 
-        let positions = Arc::new(Positions::open(folder.join("positions.json")));
-        let gate = Arc::new(NodeGate {
-            genesis: genesis.clone(),
-            name: config.name.clone(),
-            address,
-            positions: positions.clone(),
-            opened_at: opened.position(),
-            consensus: RwLock::new(None),
-        });
         let listener = bind(config.listen).await.map_err(|source| BootError::Listen {
             address: config.listen,
             hint: if source.kind() == io::ErrorKind::AddrInUse {
@@ -336,29 +325,20 @@ impl Services {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
         };
-        let transport = Arc::new(Transport::new(&key, gate.clone()).map_err(BootError::Tls)?);
-        let book = Arc::new(AddressBook::default());
-        let peers = Peers::new(transport.clone(), book.clone());
-        let consensus = opened.start(peers.clone()).await.map_err(BootError::Consensus)?;
-        *gate.consensus.write() = Some(consensus.clone());
-        let (raft, guarded) = (consensus.clone(), gate.clone());
+        let transport = Arc::new(Transport::new(&key, found.gate()).map_err(BootError::Tls)?);
+        let member = Arc::new(found.start(transport.clone()).await.map_err(BootError::Consensus)?);
         let serving = Serving {
             genesis,
-            key,
-            peers,
-            book,
+            me,
             transport,
             listener,
             https,
-            positions,
-            consensus,
-            gate,
+            member: member.clone(),
         };
         let booted = Self::serve(options, slot, serving, recovery).await;
         if booted.is_err() {
             // A node that says that it could not start must not vote behind its own back.
-            raft.stop().await;
-            guarded.consensus.write().take();
+            member.stop().await;
         }
         booted
     }
@@ -371,25 +351,18 @@ impl Services {
     ) -> Result<Self, BootError> {
         let Serving {
             genesis,
-            key,
-            peers,
-            book,
+            me,
             transport,
             listener,
             https,
-            positions,
-            consensus,
-            gate,
+            member,
         } = serving;
         let config = &options.config;
         let folder = &config.folder;
-        let declaration = genesis.declaration();
-        let strategy = declaration.strategy();
-        let me = key.id();
         let address = config.address();
 
         let started_ms = (options.clock_ms)();
-        let (facts_told, facts) = watch::channel(Facts {
+        let facts = Facts {
             name: config.name.clone(),
             version: VERSION.to_owned(),
             pid: std::process::id(),
@@ -398,51 +371,35 @@ impl Services {
             rack: config.rack.clone().unwrap_or_default(),
             by_operator: config.operator,
             ..Facts::default()
-        });
-        let seeds: BTreeSet<_> = config.seeds.iter().copied().filter(|seed| *seed != address).collect();
+        };
         let gossip_config = GossipConfig {
             id: me,
             generation: next_generation(folder, started_ms)?,
             address,
             cluster: genesis.digest(),
-            seeds: seeds.clone(),
-            cadence: strategy.membership.gossip_cadence,
-            phi_threshold: strategy.membership.phi_threshold,
-            silence_min: strategy
-                .membership
-                .failsafe_timeout
-                .max(strategy.membership.gossip_cadence * limits::SILENT_ROUNDS_MIN),
+            seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
+            judgement: judgement(&genesis),
         };
-        let first_facts = facts.borrow().clone();
-        let gossip = Gossip::start(gossip_config, transport.clone(), book, first_facts)
+        let gossip = Gossip::start(gossip_config, transport.clone(), member.book().clone(), facts.clone())
             .await
             .map_err(BootError::Gossip)?;
         let gossip = Arc::new(gossip);
 
-        let driver = Driver {
-            me,
-            key: key.clone(),
-            topology: declaration.topology(),
-            genesis: genesis.clone(),
-            consensus: consensus.clone(),
-            view: gossip.view(),
-            positions,
-            clock_ms: options.clock_ms.clone(),
-            started: InstantOf::<Tokio>::now(),
-            wake: Arc::new(Notify::new()),
-            acting: Arc::default(),
-            why: Arc::new(Mutex::new(Vec::new())),
-        };
-        let store = open_store(options, &genesis, &consensus).await?;
-        let (stop, told) = watch::channel(None);
+        let store = open_store(options, &genesis, member.consensus()).await?;
         let (stopping, stopping_seen) = watch::channel(false);
-        let admin = Arc::new(Admin {
-            driver: driver.clone(),
-            name: config.name.clone(),
-            address,
+        let Working {
+            admin,
+            metrics,
+            mut handlers,
+            tasks: doing,
+            told,
+        } = member.work(Surroundings {
+            view: gossip.view(),
             facts,
+            tells: gossip.clone(),
+            resident_bytes,
             store: store.clone(),
-            stop,
+            recovery,
         });
         let spool = folder.join("spool");
         fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
@@ -450,23 +407,15 @@ impl Services {
             path: spool.clone(),
             source,
         })?;
-        let figures = (driver.clone(), admin.clone());
         let router = options.faces.serve(Parts {
             store: store.clone(),
             admin: admin.clone(),
-            metrics: Arc::new(move || metrics::text(&figures.0, &figures.1)),
+            metrics,
             stopping: stopping_seen,
             spool,
         });
 
-        let handlers: BTreeMap<Protocol, Handler> = BTreeMap::from([
-            (Protocol::Raft, consensus.raft_handler()),
-            (
-                Protocol::Forward,
-                consensus.forward_handler(admin::extra(admin.clone())),
-            ),
-            (Protocol::Gossip, gossip.handler()),
-        ]);
+        handlers.insert(Protocol::Gossip, gossip.handler());
         let listeners = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(
@@ -478,23 +427,13 @@ impl Services {
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        tasks.spawn(formation::run(me, genesis.clone(), seeds, peers, consensus.clone()));
-        tasks.spawn(driver.clone().run());
-        tasks.spawn(witness::run(consensus.clone(), key));
-        tasks.spawn(tell(
-            facts_told,
-            gossip.clone(),
-            consensus.clone(),
-            strategy.membership.gossip_cadence,
-        ));
-        if let Some(reason) = recovery {
-            tasks.spawn(recovery::record(driver, reason));
+        for task in doing {
+            tasks.spawn(task);
         }
         *slot.write() = router;
         Ok(Self {
             running: Running { store, admin },
-            consensus,
-            gate,
+            member,
             gossip,
             tasks,
             listeners,
@@ -504,7 +443,7 @@ impl Services {
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Ended {
-        let consensus = self.consensus.clone();
+        let consensus = self.member.consensus().clone();
         let failed = async {
             loop {
                 consensus.changes().await;
@@ -523,13 +462,12 @@ impl Services {
         };
         self.stopping.send_replace(true);
         if matches!(ended, Ended::Asked) {
-            hand_over(&self.consensus).await;
+            hand_over(&consensus).await;
         }
         self.listeners.cancel();
         // Whatever uses consensus ends before it does.
         self.tasks.shutdown().await;
-        self.consensus.stop().await;
-        self.gate.consensus.write().take();
+        self.member.stop().await;
         drop(self.gossip);
         ended
     }
@@ -725,33 +663,6 @@ async fn open_store(
         .map_err(|error| BootError::Backend(error.into()))?
         .map_err(|error| BootError::Backend(error.into()))?;
     Ok(Arc::new(Audit::new(store, log, &options.config.name)))
-}
-
-/// Keeps what this node tells of itself up to date.
-async fn tell(facts: watch::Sender<Facts>, gossip: Arc<Gossip>, consensus: Consensus, cadence: Duration) {
-    let mut ticks = tokio::time::interval(cadence);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut rss = (0, Instant::now());
-    loop {
-        ticks.tick().await;
-        if rss.0 == 0 || rss.1.elapsed() > Duration::from_millis(limits::RSS_MS) {
-            rss = (resident_bytes(), Instant::now());
-        }
-        let raft = consensus.view();
-        let (kept_term, kept) = consensus.kept();
-        let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
-        facts.send_modify(|facts| {
-            facts.term = raft.term;
-            facts.applied = raft.applied;
-            facts.kept_term = kept_term;
-            facts.kept = kept;
-            facts.blocks = blocks;
-            facts.head = head;
-            facts.rss_bytes = rss.0;
-        });
-        let told = facts.borrow().clone();
-        gossip.tell(&told).await;
-    }
 }
 
 /// Resident memory of this process (proc(5), `statm`); 0 where it cannot be told.

@@ -5,12 +5,13 @@
 //! the node's own log, never loses what it acknowledged.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
+use revoada_mesh::files::{Files, read_whole, replace};
 use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Tokio, elapsed};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ pub(crate) struct Position {
 
 /// The positions of all other nodes.
 pub(crate) struct Positions<R: Runtime = Tokio> {
+    files: Arc<dyn Files>,
     path: PathBuf,
     known: Mutex<Known<R>>,
 }
@@ -54,8 +56,8 @@ const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 impl<R: Runtime> Positions<R> {
     /// Reads what was remembered. A file that cannot be read counts as nothing remembered, and says so in the log.
-    pub fn open(path: PathBuf) -> Self {
-        let positions = match fs::read(&path) {
+    pub fn open(files: Arc<dyn Files>, path: PathBuf) -> Self {
+        let positions = match read_whole(&*files, &path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(path = %path.display(), %error, "the positions of other nodes cannot be read");
                 BTreeMap::new()
@@ -63,6 +65,7 @@ impl<R: Runtime> Positions<R> {
             Err(_) => BTreeMap::new(),
         };
         Self {
+            files,
             path,
             known: Mutex::new(Known {
                 positions,
@@ -143,11 +146,9 @@ impl<R: Runtime> Positions<R> {
             known.saved = Some(InstantOf::<R>::now());
             serde_json::to_vec(&known.positions)
         };
-        let written = bytes.map_err(std::io::Error::other).and_then(|bytes| {
-            let part = self.path.with_extension("part");
-            fs::write(&part, bytes)?;
-            fs::rename(&part, &self.path)
-        });
+        let written = bytes
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| replace(&*self.files, &self.path, &bytes));
         if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "the positions of other nodes cannot be saved");
         }
@@ -156,6 +157,8 @@ impl<R: Runtime> Positions<R> {
 
 #[cfg(test)]
 mod tests {
+    use revoada_mesh::files::SystemFiles;
+
     use super::*;
 
     #[test]
@@ -163,11 +166,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("positions.json");
         let node = NodeId::from_bytes([1; 32]);
-        let positions: Positions = Positions::open(path.clone());
+        let files: Arc<dyn Files> = Arc::new(SystemFiles::default());
+        let positions: Positions = Positions::open(files.clone(), path.clone());
         positions.saw(node, Position { term: 3, index: 10 });
         positions.saw(node, Position { term: 2, index: 11 });
         positions.save();
-        let positions: Positions = Positions::open(path);
+        let positions: Positions = Positions::open(files, path);
         assert_eq!(positions.went_back(&node, Position { term: 3, index: 11 }), None);
         let remembered = Some(Position { term: 3, index: 11 });
         assert_eq!(positions.went_back(&node, Position { term: 3, index: 10 }), remembered);

@@ -7,7 +7,6 @@
 //! Layout: eight bytes of magic, a little-endian u32 of format, a little-endian u32 and that many bytes of CBOR (cluster
 //! and [`SnapshotMeta`]), the state, 32 bytes of BLAKE3 over all before.
 
-use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +17,8 @@ use revoada_attest::Digest;
 use revoada_core::genesis::Genesis;
 use revoada_core::machine::ClusterState;
 use serde::{Deserialize, Serialize};
+
+use crate::files::{Files, OpenFile, Sequential};
 
 use super::types::SnapshotMeta;
 
@@ -81,14 +82,16 @@ pub struct CheckpointFile(Arc<OnDisk>);
 
 #[derive(Debug)]
 struct OnDisk {
+    files: Arc<dyn Files>,
     path: PathBuf,
     /// Whether the file goes with the last clone.
     passing: AtomicBool,
 }
 
 impl CheckpointFile {
-    fn new(path: PathBuf, passing: bool) -> Self {
+    fn new(files: Arc<dyn Files>, path: PathBuf, passing: bool) -> Self {
         Self(Arc::new(OnDisk {
+            files,
             path,
             passing: passing.into(),
         }))
@@ -98,12 +101,17 @@ impl CheckpointFile {
     pub fn path(&self) -> &Path {
         &self.0.path
     }
+
+    /// Opens it to be read. Blocks.
+    pub fn open(&self) -> io::Result<Box<dyn OpenFile>> {
+        self.0.files.open(&self.0.path, false)
+    }
 }
 
 impl Drop for OnDisk {
     fn drop(&mut self) {
         if self.passing.load(Ordering::Relaxed)
-            && let Err(error) = fs::remove_file(&self.path)
+            && let Err(error) = self.files.remove(&self.path)
         {
             // Harmless: opening the folder again removes it.
             tracing::debug!(path = %self.path.display(), %error, "cannot remove an old checkpoint");
@@ -113,6 +121,7 @@ impl Drop for OnDisk {
 
 /// The folder that holds a node's checkpoints: one that counts, perhaps one that is being written or received.
 pub struct Checkpoints {
+    files: Arc<dyn Files>,
     folder: PathBuf,
     genesis: Arc<Genesis>,
     cluster: Digest,
@@ -128,6 +137,7 @@ impl Checkpoints {
     /// A damaged newest checkpoint is an error and is left where it is: the log behind it may be gone, so going on
     /// without it would lose what was acknowledged.
     pub fn open(
+        files: Arc<dyn Files>,
         folder: &Path,
         genesis: Arc<Genesis>,
     ) -> Result<(Self, Option<(SnapshotMeta, ClusterState)>), CheckpointError> {
@@ -135,23 +145,26 @@ impl Checkpoints {
             let path = path.to_owned();
             move |source| CheckpointError::Io { verb, path, source }
         };
-        fs::create_dir_all(folder).map_err(failed("make the folder of", folder))?;
+        files
+            .make_folder(folder)
+            .map_err(failed("make the folder of", folder))?;
         let mut whole = Vec::new();
-        for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
-            let path = entry.map_err(failed("list", folder))?.path();
+        for name in files.names(folder).map_err(failed("list", folder))? {
+            let path = folder.join(name);
             let number = path
                 .file_name()
                 .and_then(|name| name.to_str()?.strip_suffix(".checkpoint")?.parse::<u64>().ok());
             match number {
                 Some(number) => whole.push((number, path)),
                 None if path.extension().is_some_and(|extension| extension == "part") => {
-                    fs::remove_file(&path).map_err(failed("remove the unfinished", &path))?;
+                    files.remove(&path).map_err(failed("remove the unfinished", &path))?;
                 }
                 None => {}
             }
         }
         whole.sort();
         let checkpoints = Self {
+            files,
             folder: folder.to_owned(),
             cluster: genesis.digest(),
             genesis,
@@ -164,9 +177,12 @@ impl Checkpoints {
         };
         let (meta, state) = checkpoints.read(&newest)?;
         for (_, older) in whole {
-            fs::remove_file(&older).map_err(failed("remove the older", &older))?;
+            checkpoints
+                .files
+                .remove(&older)
+                .map_err(failed("remove the older", &older))?;
         }
-        *checkpoints.current.lock() = Some((meta.clone(), CheckpointFile::new(newest, false)));
+        *checkpoints.current.lock() = Some((meta.clone(), checkpoints.file(newest, false)));
         Ok((checkpoints, Some((meta, state))))
     }
 
@@ -185,7 +201,7 @@ impl Checkpoints {
         };
         let written = (|| {
             let mut out = Hashing {
-                inner: BufWriter::with_capacity(1 << 18, File::create(&part)?),
+                inner: BufWriter::with_capacity(1 << 18, Sequential::new(self.files.create(&part)?)),
                 hasher: blake3::Hasher::new(),
             };
             out.write_all(MAGIC)?;
@@ -206,14 +222,15 @@ impl Checkpoints {
             out.inner
                 .into_inner()
                 .map_err(io::IntoInnerError::into_error)?
-                .sync_all()
+                .file()
+                .sync()
         })();
         if let Err(error) = written {
             // The first error is the one to tell of; a part that stays is removed at the next start.
-            drop(fs::remove_file(&part));
+            drop(self.files.remove(&part));
             return Err(failed(error));
         }
-        self.place(meta, CheckpointFile::new(part, true))
+        self.place(meta, self.file(part, true))
     }
 
     /// Makes a received checkpoint, whose state was read from `file`, the one that counts. Blocks.
@@ -242,13 +259,13 @@ impl Checkpoints {
             path: path.to_owned(),
             what: what.to_owned(),
         };
-        let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let file = self.files.open(path, false).map_err(failed)?;
+        let bytes = file.len().map_err(failed)?;
         let body_bytes = bytes
             .checked_sub(DIGEST_BYTES)
             .ok_or_else(|| damaged("it is cut short"))?;
         let mut input = Hashing {
-            inner: BufReader::with_capacity(1 << 18, file),
+            inner: BufReader::with_capacity(1 << 18, Sequential::new(file)),
             hasher: blake3::Hasher::new(),
         };
         let mut body = (&mut input).take(body_bytes);
@@ -294,16 +311,20 @@ impl Checkpoints {
     /// Starts to receive a checkpoint of `bytes` bytes from another node. Blocks shortly.
     pub fn receive(self: &Arc<Self>, bytes: u64) -> Result<Receiving, CheckpointError> {
         let path = self.part();
-        let file = File::create(&path).map_err(|source| CheckpointError::Io {
+        let file = self.files.create(&path).map_err(|source| CheckpointError::Io {
             verb: "create",
             path: path.clone(),
             source,
         })?;
         Ok(Receiving {
-            file,
+            file: Sequential::new(file),
             left: bytes,
-            part: CheckpointFile::new(path, true),
+            part: self.file(path, true),
         })
+    }
+
+    fn file(&self, path: PathBuf, passing: bool) -> CheckpointFile {
+        CheckpointFile::new(self.files.clone(), path, passing)
     }
 
     fn part(&self) -> PathBuf {
@@ -328,12 +349,10 @@ impl Checkpoints {
             path: path.clone(),
             source,
         };
-        fs::rename(part.path(), &path).map_err(failed)?;
+        self.files.rename(part.path(), &path).map_err(failed)?;
         part.0.passing.store(false, Ordering::Relaxed);
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
-        let file = CheckpointFile::new(path, false);
+        self.files.sync_folder(&self.folder).map_err(failed)?;
+        let file = self.file(path, false);
         let old = self.current.lock().replace((meta, file.clone()));
         if let Some((_, old)) = old {
             old.0.passing.store(true, Ordering::Relaxed);
@@ -344,7 +363,7 @@ impl Checkpoints {
 
 /// A checkpoint that arrives piece by piece. Until it is installed it is a part, which a start throws away.
 pub struct Receiving {
-    file: File,
+    file: Sequential,
     left: u64,
     part: CheckpointFile,
 }
@@ -376,18 +395,19 @@ impl Receiving {
                 what: format!("{} bytes of it never came", self.left),
             });
         }
-        self.file.sync_all().map_err(|source| CheckpointError::Io {
+        self.file.file().sync().map_err(|source| CheckpointError::Io {
             verb: "sync",
             path: path.to_owned(),
             source,
         })?;
-        check_digest(path)?;
+        check_digest(&self.part)?;
         Ok(self.part)
     }
 }
 
 /// Whether the last 32 bytes of a file are the digest of all before.
-fn check_digest(path: &Path) -> Result<(), CheckpointError> {
+fn check_digest(file: &CheckpointFile) -> Result<(), CheckpointError> {
+    let path = file.path();
     let failed = |source| CheckpointError::Io {
         verb: "read",
         path: path.to_owned(),
@@ -397,11 +417,12 @@ fn check_digest(path: &Path) -> Result<(), CheckpointError> {
         path: path.to_owned(),
         what: what.to_owned(),
     };
-    let mut file = File::open(path).map_err(failed)?;
-    let bytes = file.metadata().map_err(failed)?.len();
+    let file = file.open().map_err(failed)?;
+    let bytes = file.len().map_err(failed)?;
     let body_bytes = bytes
         .checked_sub(DIGEST_BYTES)
         .ok_or_else(|| damaged("it is cut short"))?;
+    let mut file = Sequential::new(file);
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader((&mut file).take(body_bytes)).map_err(failed)?;
     let mut stored = [0; DIGEST_BYTES as usize];

@@ -18,6 +18,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
+use revoada_attest::Digest;
 use revoada_core::limits;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -180,6 +181,24 @@ impl<R: Runtime> LogStore<R> {
     /// The highest index that was ever durable here.
     pub fn durable(&self) -> u64 {
         self.durable.load(Ordering::SeqCst)
+    }
+
+    /// Index, term and a digest of the entries from `first` on.
+    pub fn digests(&self, first: u64) -> io::Result<Vec<(u64, u64, Digest)>> {
+        let held = self.engine.bounds();
+        let (mut start, end) = (first.max(held.first_index), held.last_index.map_or(0, |last| last + 1));
+        let mut digests = Vec::new();
+        while start < end {
+            let entries = self.read(start, end, limits::APPEND_BYTES_MAX)?;
+            let Some(last) = entries.last() else { break };
+            start = last.index() + 1;
+            for entry in &entries {
+                let digest = blake3::hash(&encode(&entry.payload)?);
+                let term = entry.log_id.committed_leader_id().term;
+                digests.push((entry.index(), term, Digest::from_bytes(*digest.as_bytes())));
+            }
+        }
+        Ok(digests)
     }
 
     fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {

@@ -50,6 +50,12 @@ impl<R: Runtime> Shared<R> {
         look(&self.state.read().state)
     }
 
+    /// The same with the index of the last entry in it.
+    pub fn read_at<T>(&self, look: impl FnOnce(u64, &ClusterState) -> T) -> T {
+        let position = self.state.read();
+        look(position.last_applied.map_or(0, |id| id.index), &position.state)
+    }
+
     /// How far it has come, and a way to wait for more.
     pub fn applied(&self) -> Watched<R, Applied> {
         let mut applied = self.applied.clone();

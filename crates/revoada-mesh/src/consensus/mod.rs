@@ -27,12 +27,13 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{ChangeMembers, Config, Instant as _, ServerState, SnapshotPolicy};
-use revoada_attest::NodeId;
+use revoada_attest::{Digest, NodeId};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Reply};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::files::Files;
 use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
 use crate::runtime::{InstantOf, Runtime, Tokio, Watched, elapsed};
 use crate::transport::link::CallError;
@@ -66,8 +67,31 @@ pub struct ConsensusConfig {
     pub heartbeat: Duration,
     /// After how many entries a checkpoint is due, unless the log is still small beside the state.
     pub snapshot_interval: u64,
+    /// What else makes a checkpoint due.
+    pub checkpoints: CheckpointRule,
     /// How the log is kept.
     pub log: LogOptions,
+}
+
+/// When a checkpoint is due, beside the number of entries, and what stays of the log behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointRule {
+    /// Not before the log has grown by so many bytes.
+    pub log_bytes_min: u64,
+    /// Once the log has grown by the size of the state and so many bytes.
+    pub log_bytes_max: u64,
+    /// How many entries stay, so that a node that was away shortly needs no checkpoint.
+    pub entries_kept: u64,
+}
+
+impl Default for CheckpointRule {
+    fn default() -> Self {
+        Self {
+            log_bytes_min: limits::CHECKPOINT_LOG_BYTES_MIN,
+            log_bytes_max: limits::CHECKPOINT_LOG_BYTES_MAX,
+            entries_kept: limits::ENTRIES_KEPT_BEHIND_CHECKPOINT,
+        }
+    }
 }
 
 /// Why consensus could not start on this node's folder.
@@ -182,8 +206,9 @@ impl<R: Runtime> Opened<R> {
     /// Reads log and checkpoint. Blocks; nothing speaks with other nodes yet.
     pub fn open(config: ConsensusConfig) -> Result<Self, OpenError> {
         let log_folder = config.folder.join("log");
-        make_folder(&log_folder)?;
-        make_folder(&config.folder.join("checkpoints"))?;
+        let files = config.log.files.clone();
+        make_folder(&*files, &log_folder)?;
+        make_folder(&*files, &config.folder.join("checkpoints"))?;
         let (engine, recovered) =
             LogEngine::open(&log_folder, config.log.clone()).map_err(|source| OpenError::Log {
                 path: log_folder.clone(),
@@ -192,8 +217,9 @@ impl<R: Runtime> Opened<R> {
         let log = LogStore::new(engine).map_err(|error| OpenError::Start {
             what: error.to_string(),
         })?;
-        let (checkpoints, loaded) = Checkpoints::open(&config.folder.join("checkpoints"), config.genesis.clone())
-            .map_err(OpenError::Checkpoint)?;
+        let (checkpoints, loaded) =
+            Checkpoints::open(files, &config.folder.join("checkpoints"), config.genesis.clone())
+                .map_err(OpenError::Checkpoint)?;
         let checkpoints = Arc::new(checkpoints);
         let machine = Machine::new(&config.genesis, checkpoints.clone(), loaded);
         Ok(Self {
@@ -231,7 +257,7 @@ impl<R: Runtime> Opened<R> {
             max_payload_entries: limits::APPEND_ENTRIES_MAX,
             replication_lag_threshold: config.snapshot_interval.saturating_mul(4),
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: limits::ENTRIES_KEPT_BEHIND_CHECKPOINT,
+            max_in_snapshot_log_to_keep: config.checkpoints.entries_kept,
             purge_batch_size: 256,
             install_snapshot_timeout: limits::SNAPSHOT_INSTALL_MS_MAX,
             enable_pre_vote: Some(true),
@@ -274,22 +300,20 @@ impl<R: Runtime> Opened<R> {
             log: consensus.log.clone(),
             checkpoints: consensus.checkpoints.clone(),
         };
-        R::detach(stop.run_until_cancelled_owned(keeper.run(config.snapshot_interval)));
+        R::detach(stop.run_until_cancelled_owned(keeper.run(config.snapshot_interval, config.checkpoints)));
         Ok(consensus)
     }
 }
 
 /// Makes a folder in the node's own, with a name that is durable.
-fn make_folder(path: &Path) -> Result<(), OpenError> {
+fn make_folder(files: &dyn Files, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Folder {
         path: path.to_owned(),
         source,
     };
-    std::fs::create_dir_all(path).map_err(failed)?;
+    files.make_folder(path).map_err(failed)?;
     match path.parent() {
-        Some(above) => std::fs::File::open(above)
-            .and_then(|above| above.sync_all())
-            .map_err(failed),
+        Some(above) => files.sync_folder(above).map_err(failed),
         None => Ok(()),
     }
 }
@@ -336,6 +360,17 @@ impl<R: Runtime> Consensus<R> {
     /// Looks at the applied state of this node. `look` must be short; clone the root to read much.
     pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
         self.shared.read(look)
+    }
+
+    /// As [`Consensus::read`], with the index of the last entry that is in the state.
+    pub fn read_at<T>(&self, look: impl FnOnce(u64, &ClusterState) -> T) -> T {
+        self.shared.read_at(look)
+    }
+
+    /// The entries of the log from `first` on, for whoever compares logs: each one's index, its term, and a digest of
+    /// what is in it. Blocks on the disk for those that are not in memory.
+    pub fn log_digests(&self, first: u64) -> io::Result<Vec<(u64, u64, Digest)>> {
+        self.log.digests(first)
     }
 
     /// How far the state machine is, and a way to wait for more.
@@ -527,7 +562,7 @@ struct CheckpointKeeper<R: Runtime> {
 impl<R: Runtime> CheckpointKeeper<R> {
     /// Asks for checkpoints when enough has been logged: after the declared number of entries, but not before the log
     /// has outgrown the state, so that a big state is not written again for every few entries.
-    async fn run(self, interval: u64) {
+    async fn run(self, interval: u64, rule: CheckpointRule) {
         let mut applied = self.shared.applied();
         let mut asked_at = self
             .checkpoints
@@ -539,12 +574,11 @@ impl<R: Runtime> CheckpointKeeper<R> {
         while applied.changed().await.is_ok() {
             let index = applied.borrow_and_update().index;
             let logged = found + self.log.engine().stats().bytes_written.saturating_sub(bytes_at);
-            let due = index.saturating_sub(asked_at) >= interval && logged >= limits::CHECKPOINT_LOG_BYTES_MIN;
+            let due = index.saturating_sub(asked_at) >= interval && logged >= rule.log_bytes_min;
             let state_bytes = self
                 .shared
                 .read(|state| state.keyspace().data_bytes() + state.keyspace().history_bytes());
-            if (due && logged >= state_bytes) || logged >= state_bytes.saturating_add(limits::CHECKPOINT_LOG_BYTES_MAX)
-            {
+            if (due && logged >= state_bytes) || logged >= state_bytes.saturating_add(rule.log_bytes_max) {
                 asked_at = index;
                 found = 0;
                 bytes_at = self.log.engine().stats().bytes_written;

@@ -22,7 +22,6 @@ use revoada_attest::NodeId;
 use revoada_core::limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +30,7 @@ use super::peers::{Lane, LinkError, Peers};
 use super::types::{
     AppendEntriesRequest, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
 };
+use crate::files::{OpenFile, read_exact_at};
 use crate::runtime::{InstantOf, Runtime};
 use crate::transport::link::{CallError, Link, LinkStream, Message, write};
 use crate::transport::{Connection, chain};
@@ -160,8 +160,9 @@ impl<R: Runtime> Client<R> {
         let link = self.link(Lane::Snapshot, limit).await.map_err(streaming)?;
         let broken = |error: CallError| streaming(failed(error));
         let unread = |source: io::Error| StreamingError::Network(NetworkError::new(&source));
-        let mut file = tokio::fs::File::open(snapshot.snapshot.path()).await.map_err(unread)?;
-        let bytes = file.metadata().await.map_err(unread)?.len();
+        let source = snapshot.snapshot;
+        let opened = R::blocking(move || source.open().and_then(|file| Ok((file.len()?, Arc::from(file)))));
+        let (bytes, file): (u64, Arc<dyn OpenFile>) = opened.await.flatten().map_err(unread)?;
         let begin = encode(&SnapshotBegin {
             vote,
             meta: snapshot.meta,
@@ -171,8 +172,10 @@ impl<R: Runtime> Client<R> {
         accepted(&link.call(verb::SNAPSHOT_BEGIN, begin, limit).await.map_err(broken)?)?;
         let mut sent = 0;
         while sent < bytes {
+            let (file, offset) = (file.clone(), sent);
             let mut chunk = vec![0; limits::SNAPSHOT_CHUNK_BYTES.min((bytes - sent) as usize)];
-            file.read_exact(&mut chunk).await.map_err(unread)?;
+            let read = R::blocking(move || read_exact_at(&*file, &mut chunk, offset).map(|()| chunk));
+            let chunk = read.await.flatten().map_err(unread)?;
             sent += chunk.len() as u64;
             accepted(
                 &link
@@ -310,8 +313,8 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
                 timeout: silence_max,
             };
             let appending = Appending {
-                input,
                 input_ended: false,
+                input,
                 in_flight: 0,
                 stream,
                 silence_max,

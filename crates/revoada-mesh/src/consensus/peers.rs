@@ -73,12 +73,13 @@ pub enum LinkError {
 }
 
 type Slot<R> = Arc<tokio::sync::Mutex<Option<Link<R>>>>;
+type Slots<R> = BTreeMap<(NodeId, Lane), Slot<R>>;
 
 /// The links of one node to all others.
 pub struct Peers<R: Runtime = Tokio> {
     transport: Arc<Transport<R>>,
     book: Arc<AddressBook>,
-    slots: Arc<parking_lot::Mutex<BTreeMap<(NodeId, Lane), Slot<R>>>>,
+    slots: Arc<parking_lot::Mutex<Slots<R>>>,
 }
 
 impl<R: Runtime> Clone for Peers<R> {

@@ -33,7 +33,12 @@ impl StoreBuilder<Types<Tokio>, LogStore, Machine, TempDir> for Folder {
         };
         let (engine, _) = LogEngine::open(&dir.path().join("log"), options).unwrap();
         let genesis = genesis();
-        let (checkpoints, loaded) = Checkpoints::open(&dir.path().join("checkpoints"), genesis.clone()).unwrap();
+        let (checkpoints, loaded) = Checkpoints::open(
+            Arc::new(crate::files::SystemFiles::default()),
+            &dir.path().join("checkpoints"),
+            genesis.clone(),
+        )
+        .unwrap();
         let machine = Machine::new(&genesis, Arc::new(checkpoints), loaded);
         Ok((dir, LogStore::new(engine).unwrap(), machine))
     }

@@ -8,18 +8,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 use revoada_core::limits::{LOG_ENTRY_BYTES_MAX, LOG_METADATA_BYTES_MAX};
 
 use super::disk::Disk;
+use super::driven::DrivenLog;
 use super::error::{LogFailed, OpenError, Refused};
 use super::format::record_bytes;
 use super::index::Cache;
 use super::lock::FolderLock;
 use super::preparer::Preparer;
-use super::state::{Change, Counters, Done, Shared, State};
+use super::state::{Bell, Change, Counters, Done, Shared, State};
 use super::writer::{Active, Start, Writer};
 use super::{LogBounds, LogEntry, LogOptions, LogStats, Recovered, read, recovery};
+use crate::files::Files;
 
 /// An open log. Clones are the same log; the last one to go closes it.
 ///
@@ -52,6 +54,8 @@ struct Owner {
     identity: u64,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// There while no thread writes.
+    driven: Option<DrivenLog>,
     /// The writer holds it too: the folder is free when both are done with it.
     lock: Mutex<Option<Arc<FolderLock>>>,
 }
@@ -59,9 +63,12 @@ struct Owner {
 impl LogEngine {
     /// Opens the log in `folder`, which is made if it is not there. Blocks for as long as reading all of it takes.
     pub fn open(folder: &Path, options: LogOptions) -> Result<(Self, Recovered), OpenError> {
-        make_folder(folder)?;
-        let lock = Arc::new(FolderLock::take(folder)?);
-        let disk = Arc::new(Disk::new(folder, options.faults.clone()));
+        make_folder(&*options.files, folder)?;
+        let lock = match options.files.is_shared() {
+            true => Some(Arc::new(FolderLock::take(folder)?)),
+            false => None,
+        };
+        let disk = Arc::new(Disk::new(folder, options.files.clone(), options.faults.clone()));
         let segment_bytes = u64::from(options.segment_bytes);
         let log = recovery::replay(&disk, options.identity, segment_bytes)?;
         let recovered = Recovered {
@@ -95,13 +102,16 @@ impl LogEngine {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             state: Mutex::new(state),
-            wake_writer: Condvar::new(),
+            bell: Bell::new(options.driver.is_some()),
             counters: Counters::default(),
             cache_bytes: options.cache_bytes,
             pending_bytes_max: options.pending_bytes_max,
         });
         let failed = |source| OpenError::of("start the threads of", folder, source);
-        let preparer = Preparer::start(Arc::clone(&disk), segment_bytes, log.active + 1).map_err(failed)?;
+        let preparer = match &options.driver {
+            None => Preparer::start(Arc::clone(&disk), segment_bytes, log.active + 1).map_err(failed)?,
+            Some(_) => Preparer::inline(Arc::clone(&disk), segment_bytes),
+        };
         preparer.remove(unneeded);
         let writer = Writer::new(Start {
             shared: Arc::clone(&shared),
@@ -112,19 +122,26 @@ impl LogEngine {
             active,
             synced: log.sequence,
         });
-        let held = Arc::clone(&lock);
-        let thread = std::thread::Builder::new()
-            .name("revoada-log".to_owned())
-            .spawn(move || {
+        let (mut thread, mut driven) = (None, None);
+        if let Some(driver) = &options.driver {
+            let log = DrivenLog::new(Arc::clone(&shared), writer);
+            driver.drive(log.clone());
+            driven = Some(log);
+        } else {
+            let held = lock.clone();
+            let run = move || {
                 writer.run();
                 drop(held);
-            })
-            .map_err(failed)?;
+            };
+            let builder = std::thread::Builder::new().name("revoada-log".to_owned());
+            thread = Some(builder.spawn(run).map_err(failed)?);
+        }
         let owner = Owner {
             identity: options.identity,
             shared: Arc::clone(&shared),
-            thread: Mutex::new(Some(thread)),
-            lock: Mutex::new(Some(lock)),
+            thread: Mutex::new(thread),
+            driven,
+            lock: Mutex::new(lock),
         };
         Ok((
             Self {
@@ -198,7 +215,7 @@ impl LogEngine {
         let bytes = record_bytes(value.len());
         state.enqueue(Change::Metadata(slot, value), 1, bytes, false, None);
         if state.has_work() {
-            self.shared.wake_writer.notify_one();
+            self.shared.bell.ring();
         }
         Ok(())
     }
@@ -248,7 +265,7 @@ impl LogEngine {
     fn enqueue(&self, mut state: MutexGuard<'_, State>, change: Change, records: u64, bytes: usize, done: Done) {
         state.enqueue(change, records, bytes, true, Some(done));
         drop(state);
-        self.shared.wake_writer.notify_one();
+        self.shared.bell.ring();
     }
 
     /// Calls `then` once there is room for an append, or never will be (the append then says why): at once, on the
@@ -294,7 +311,7 @@ impl LogEngine {
     /// What the segments in use take of the disk; the prepared one is not among them.
     pub fn size_bytes(&self) -> io::Result<u64> {
         let segments: Vec<_> = self.shared.state.lock().segments.values().cloned().collect();
-        segments.iter().map(|segment| Ok(segment.file.metadata()?.len())).sum()
+        segments.iter().map(|segment| segment.file.len()).sum()
     }
 
     /// What was done so far.
@@ -319,7 +336,11 @@ impl LogEngine {
 impl Owner {
     fn close(&self) {
         self.shared.state.lock().closing = true;
-        self.shared.wake_writer.notify_one();
+        self.shared.bell.ring();
+        if let Some(driven) = &self.driven {
+            driven.finish();
+            return;
+        }
         let mut thread = self.thread.lock();
         let on_writer = thread
             .as_ref()
@@ -349,16 +370,14 @@ fn check_size(bytes: usize, bytes_max: usize) -> io::Result<()> {
 }
 
 /// Makes the folder if it is not there, with a name that is durable.
-fn make_folder(folder: &Path) -> Result<(), OpenError> {
-    if folder.is_dir() {
+fn make_folder(files: &dyn Files, folder: &Path) -> Result<(), OpenError> {
+    if files.names(folder).is_ok() {
         return Ok(());
     }
     let failed = |source| OpenError::of("create", folder, source);
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    files.make_folder(folder).map_err(failed)?;
     for above in folder.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
-        std::fs::File::open(above)
-            .and_then(|above| above.sync_all())
-            .map_err(failed)?;
+        files.sync_folder(above).map_err(failed)?;
     }
     Ok(())
 }

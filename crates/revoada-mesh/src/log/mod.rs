@@ -13,6 +13,7 @@
 //! log is written once, read from its end and cut at both ends; every general engine pays for what it never asks.
 
 mod disk;
+mod driven;
 mod engine;
 mod error;
 mod faults;
@@ -30,9 +31,11 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::files::{Files, SystemFiles};
 use bytes::Bytes;
 use revoada_core::limits::{LOG_CACHE_BYTES_DEFAULT, LOG_PENDING_BYTES_MAX, LOG_SEGMENT_BYTES_DEFAULT};
 
+pub use driven::{DrivenLog, LogDriver};
 pub use engine::LogEngine;
 pub use error::{LogFailed, OpenError, Refused, Rot};
 pub use faults::{DiskStep, FaultHook, FaultScriptError, ScriptedFaults, Verdict};
@@ -52,6 +55,10 @@ pub struct LogOptions {
     pub identity: u64,
     /// Faults on purpose.
     pub faults: Option<Arc<dyn FaultHook>>,
+    /// Where its files are; checkpoints are beside it.
+    pub files: Arc<dyn Files>,
+    /// Who writes, if not a thread of the engine's own.
+    pub driver: Option<Arc<dyn LogDriver>>,
 }
 
 impl Default for LogOptions {
@@ -62,6 +69,8 @@ impl Default for LogOptions {
             pending_bytes_max: LOG_PENDING_BYTES_MAX,
             identity: 0,
             faults: None,
+            files: Arc::new(SystemFiles::default()),
+            driver: None,
         }
     }
 }

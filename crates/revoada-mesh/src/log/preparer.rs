@@ -20,9 +20,13 @@ enum Job {
 pub(super) struct Preparer {
     disk: Arc<Disk>,
     segment_bytes: u64,
-    jobs: Option<Sender<Job>>,
+    thread: Option<Thread>,
+}
+
+struct Thread {
+    jobs: Sender<Job>,
     prepared: Receiver<io::Result<SegmentFile>>,
-    thread: Option<JoinHandle<()>>,
+    handle: JoinHandle<()>,
 }
 
 impl Preparer {
@@ -31,7 +35,7 @@ impl Preparer {
         let (jobs, todo) = channel();
         let (done, prepared) = channel();
         let worker = Arc::clone(&disk);
-        let thread = std::thread::Builder::new()
+        let handle = std::thread::Builder::new()
             .name("revoada-log-2".to_owned())
             .spawn(move || {
                 let mut unwanted = VecDeque::new();
@@ -52,12 +56,19 @@ impl Preparer {
         let preparer = Self {
             disk,
             segment_bytes,
-            jobs: Some(jobs),
-            prepared,
-            thread: Some(thread),
+            thread: Some(Thread { jobs, prepared, handle }),
         };
         preparer.send(Job::Prepare(next));
         Ok(preparer)
+    }
+
+    /// Without a thread: what is asked for is done at once.
+    pub fn inline(disk: Arc<Disk>, segment_bytes: u64) -> Self {
+        Self {
+            disk,
+            segment_bytes,
+            thread: None,
+        }
     }
 
     /// The segment `number`, which was asked for when the one before it was taken; the one after it is asked for now.
@@ -65,9 +76,10 @@ impl Preparer {
     /// A failed preparation is tried once more here: unlike a failed sync it has lost nothing, and the disk may have
     /// room again.
     pub fn take(&self, number: u64) -> io::Result<SegmentFile> {
-        let segment = match self.prepared.recv() {
-            Ok(Ok(segment)) => segment,
-            Ok(Err(_)) | Err(_) => self.disk.create_segment(number, self.segment_bytes)?,
+        let prepared = self.thread.as_ref().and_then(|thread| thread.prepared.recv().ok());
+        let segment = match prepared {
+            Some(Ok(segment)) => segment,
+            Some(Err(_)) | None => self.disk.create_segment(number, self.segment_bytes)?,
         };
         self.send(Job::Prepare(number + 1));
         Ok(segment)
@@ -75,12 +87,16 @@ impl Preparer {
 
     /// Removes segments, at some time.
     pub fn remove(&self, numbers: Vec<u64>) {
+        if self.thread.is_none() {
+            remove(&self.disk, &mut numbers.into());
+            return;
+        }
         self.send(Job::Remove(numbers));
     }
 
     fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs
-            && jobs.send(job).is_err()
+        if let Some(thread) = &self.thread
+            && thread.jobs.send(job).is_err()
         {
             tracing::warn!("the thread that prepares log segments has stopped");
         }
@@ -90,10 +106,15 @@ impl Preparer {
 impl Drop for Preparer {
     /// Waits until what was asked for is done, so that nothing touches the folder after its lock is gone.
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // The thread ends when nobody can ask it for more; it must not end because nobody takes what it prepares.
+        let Thread { jobs, prepared, handle } = thread;
+        drop(jobs);
+        let ended = handle.join();
+        drop(prepared);
+        if ended.is_err() {
             tracing::error!("the thread that prepares log segments panicked");
         }
     }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use super::error::Rot;
 use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, Salt};
 use super::index::Position;
 use super::state::State;
+use crate::files::read_exact_at;
 
 /// What to read, and from where.
 pub(super) struct Plan {
@@ -97,7 +97,7 @@ fn read_run(segment: &SegmentFile, salt: Salt, run: &[(u64, Position)], entries:
     let start = u64::from(first.offset);
     let length = usize::try_from(end_of(last) - start).map_err(io::Error::other)?;
     let mut chunk = vec![0; length];
-    segment.file.read_exact_at(&mut chunk, start).map_err(|error| {
+    read_exact_at(&*segment.file, &mut chunk, start).map_err(|error| {
         let text = format!("{} at byte {start}: {error}", segment.path.display());
         io::Error::new(error.kind(), text)
     })?;

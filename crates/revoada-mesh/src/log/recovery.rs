@@ -11,9 +11,7 @@
 //! Rejected: cutting at the first bad record wherever it is, as many logs do.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +25,7 @@ use super::format::{
     SEGMENT_HEADER_FIXED_BYTES, Salt, SegmentHeader, record_bytes,
 };
 use super::index::{Position, Positions};
+use crate::files::{OpenFile, read_up_to};
 
 /// The end of the last segment was not written to its end: a crash came in between, and none of it was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +102,8 @@ pub(super) fn replay(disk: &Disk, identity: u64, segment_bytes: u64) -> Result<R
 fn used_segments(disk: &Disk) -> Result<Vec<u64>, OpenError> {
     let failed = |source| OpenError::of("read", disk.folder(), source);
     let mut numbers = Vec::new();
-    for file in std::fs::read_dir(disk.folder()).map_err(failed)? {
-        numbers.extend(Disk::segment_number(&file.map_err(failed)?.file_name()));
+    for name in disk.names().map_err(failed)? {
+        numbers.extend(Disk::segment_number(&name));
     }
     numbers.sort_unstable();
     for pair in numbers.windows(2) {
@@ -116,7 +115,7 @@ fn used_segments(disk: &Disk) -> Result<Vec<u64>, OpenError> {
     }
     while let Some(last) = numbers.last().copied() {
         let segment = open_segment(disk, last)?;
-        let end = nonzero_end(&segment.file, 0).map_err(|source| OpenError::of("read", &segment.path, source))?;
+        let end = nonzero_end(&*segment.file, 0).map_err(|source| OpenError::of("read", &segment.path, source))?;
         if end.is_some() {
             break;
         }
@@ -150,8 +149,8 @@ fn first_segment(disk: &Disk, identity: u64, segment_bytes: u64) -> Result<Repla
     let bytes = header.encode();
     segment
         .file
-        .write_all_at(&bytes, 0)
-        .and_then(|()| segment.file.sync_all())
+        .write_at(&bytes, 0)
+        .and_then(|()| segment.file.sync())
         .map_err(failed)?;
     Ok(Replayed {
         active: number,
@@ -167,13 +166,13 @@ type Header = Result<(SegmentHeader, usize), HeaderFault>;
 fn read_header(segment: &SegmentFile) -> Result<Header, OpenError> {
     let failed = |source| OpenError::of("read", &segment.path, source);
     let mut fixed = [0; SEGMENT_HEADER_FIXED_BYTES];
-    read_up_to(&segment.file, &mut fixed, 0).map_err(failed)?;
+    read_up_to(&*segment.file, &mut fixed, 0).map_err(failed)?;
     let claimed = match SegmentHeader::claimed_bytes(&fixed) {
         Ok(claimed) => claimed,
         Err(fault) => return Ok(Err(fault)),
     };
     let mut bytes = vec![0; claimed];
-    read_up_to(&segment.file, &mut bytes, 0).map_err(failed)?;
+    read_up_to(&*segment.file, &mut bytes, 0).map_err(failed)?;
     Ok(SegmentHeader::decode(&bytes).map(|header| (header, claimed.next_multiple_of(ALIGNMENT))))
 }
 
@@ -208,7 +207,7 @@ fn judge_header(
     if !is_last || (log.segments.is_empty() && number != 1) {
         return rot("the segment's header cannot be read");
     }
-    let behind = look_behind(&segment.file, Salt::of(identity, number), 0, log.sequence + 1)
+    let behind = look_behind(&*segment.file, Salt::of(identity, number), 0, log.sequence + 1)
         .map_err(|source| OpenError::of("read", &segment.path, source))?;
     match behind {
         Behind { was_durable: true, .. } => rot("the segment's header cannot be read, and records follow it"),
@@ -274,7 +273,7 @@ impl Replayed {
     /// Applies the records of the segment just entered, up to the first place where none can be read.
     fn scan(&mut self, segment: &SegmentFile, salt: Salt) -> Result<(), OpenError> {
         let failed = |source| OpenError::of("read", &segment.path, source);
-        let mut window = Window::new(&segment.file).map_err(failed)?;
+        let mut window = Window::new(&*segment.file).map_err(failed)?;
         while let Some(header) = window.header(self.tail, salt).map_err(failed)? {
             if header.kind == RecordKind::Mark || header.sequence != self.sequence + 1 {
                 break;
@@ -335,7 +334,7 @@ impl Replayed {
     fn judge_tail(&self, identity: u64) -> Result<Option<u64>, OpenError> {
         let segment = &self.segments[&self.active];
         let behind = look_behind(
-            &segment.file,
+            &*segment.file,
             Salt::of(identity, self.active),
             self.tail,
             self.sequence + 1,
@@ -366,7 +365,7 @@ impl Replayed {
                 bytes: end - self.tail,
             });
         }
-        disk.allocate(&segment.file, segment_bytes).map_err(failed)
+        disk.allocate(&*segment.file, segment_bytes).map_err(failed)
     }
 }
 
@@ -380,7 +379,7 @@ struct Behind {
 }
 
 /// Looks at every place behind `from` where a record could begin. `sequence` is what should have been at `from`.
-fn look_behind(file: &File, salt: Salt, from: u64, sequence: u64) -> io::Result<Behind> {
+fn look_behind(file: &dyn OpenFile, salt: Salt, from: u64, sequence: u64) -> io::Result<Behind> {
     let mut window = Window::new(file)?;
     let mut start = from;
     if let Some(mark) = window
@@ -415,7 +414,7 @@ fn look_behind(file: &File, salt: Salt, from: u64, sequence: u64) -> io::Result<
 }
 
 /// Where the last byte at or behind `from` that is not zero ends.
-fn nonzero_end(file: &File, from: u64) -> io::Result<Option<u64>> {
+fn nonzero_end(file: &dyn OpenFile, from: u64) -> io::Result<Option<u64>> {
     let (mut chunk, zeros) = (vec![0; LOG_READ_CHUNK_BYTES], vec![0; LOG_READ_CHUNK_BYTES]);
     let (mut offset, mut end) = (from, None);
     loop {
@@ -433,23 +432,9 @@ fn nonzero_end(file: &File, from: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Fills as much of `buffer` as the file has from `offset` on.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut count = 0;
-    while count < buffer.len() {
-        match file.read_at(&mut buffer[count..], offset + count as u64) {
-            Ok(0) => break,
-            Ok(more) => count += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(count)
-}
-
 /// A stretch of a file in memory, moved along as it is read.
 struct Window<'a> {
-    file: &'a File,
+    file: &'a dyn OpenFile,
     length: u64,
     start: u64,
     filled: usize,
@@ -457,10 +442,10 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a File) -> io::Result<Self> {
+    fn new(file: &'a dyn OpenFile) -> io::Result<Self> {
         Ok(Self {
             file,
-            length: file.metadata()?.len(),
+            length: file.len()?,
             start: 0,
             filled: 0,
             buffer: Vec::new(),

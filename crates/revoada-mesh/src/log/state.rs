@@ -5,10 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use revoada_core::limits::{LOG_BATCH_BYTES_MAX, LOG_LAZY_METADATA_MAX};
+use tokio::sync::Notify;
 
 use super::disk::SegmentFile;
 use super::error::{LogFailed, Refused};
@@ -64,10 +66,42 @@ pub(super) struct State {
 pub(super) struct Shared {
     pub folder: PathBuf,
     pub state: Mutex<State>,
-    pub wake_writer: Condvar,
+    pub bell: Bell,
     pub counters: Counters,
     pub cache_bytes: usize,
     pub pending_bytes_max: usize,
+}
+
+/// Wakes whoever writes.
+pub(super) struct Bell {
+    thread: Condvar,
+    /// There while a task writes, and no thread.
+    pub task: Option<Notify>,
+}
+
+impl Bell {
+    pub fn new(driven: bool) -> Self {
+        Self {
+            thread: Condvar::new(),
+            task: driven.then(Notify::new),
+        }
+    }
+
+    pub fn ring(&self) {
+        match &self.task {
+            Some(task) => task.notify_one(),
+            None => drop(self.thread.notify_one()),
+        }
+    }
+
+    pub fn wait(&self, state: &mut MutexGuard<'_, State>) {
+        self.thread.wait(state);
+    }
+
+    /// False when the time was over first.
+    pub fn wait_for(&self, state: &mut MutexGuard<'_, State>, limit: Duration) -> bool {
+        !self.thread.wait_for(state, limit).timed_out()
+    }
 }
 
 #[derive(Default)]

@@ -5,7 +5,6 @@
 //! costs a lone writer its latency.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use super::preparer::Preparer;
 use super::state::{Change, Done, Pending, Shared};
 
 /// How long nothing has to happen before the writer leaves a mark that everything so far was durable.
-const IDLE_BEFORE_MARK: Duration = Duration::from_millis(50);
+pub(super) const IDLE_BEFORE_MARK: Duration = Duration::from_millis(50);
 /// How much of its buffers the writer keeps between batches.
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 const EFFECTS_KEPT: usize = 4096;
@@ -100,22 +99,30 @@ impl Writer {
 
     /// Runs until the engine is closed or fails.
     pub fn run(mut self) {
+        while let Some(batch) = self.next_batch() {
+            if !self.complete(batch) {
+                return;
+            }
+        }
+    }
+
+    /// Makes a batch durable and tells those who wait for it. False when the engine has failed by that.
+    pub fn complete(&mut self, batch: Vec<Pending>) -> bool {
         let shared = Arc::clone(&self.shared);
         // A panic of a caller's `done` must not leave everybody else waiting.
         let guard = StopGuard { shared: &shared };
-        while let Some(batch) = self.next_batch() {
-            let (dones, bytes) = match self.write(batch) {
-                Ok(written) => written,
-                Err((failed, dones)) => {
-                    guard.fail(failed, dones);
-                    return;
-                }
-            };
-            self.publish(bytes);
-            for done in dones {
-                done(Ok(()));
+        let (dones, bytes) = match self.write(batch) {
+            Ok(written) => written,
+            Err((failed, dones)) => {
+                guard.fail(failed, dones);
+                return false;
             }
+        };
+        self.publish(bytes);
+        for done in dones {
+            done(Ok(()));
         }
+        true
     }
 
     /// Waits for something to do; none means that the engine is being closed and everything is written.
@@ -132,8 +139,8 @@ impl Writer {
                 return None;
             }
             if self.marked {
-                shared.wake_writer.wait(&mut state);
-            } else if shared.wake_writer.wait_for(&mut state, IDLE_BEFORE_MARK).timed_out() && !state.has_work() {
+                shared.bell.wait(&mut state);
+            } else if !shared.bell.wait_for(&mut state, IDLE_BEFORE_MARK) && !state.has_work() {
                 drop(state);
                 self.mark();
                 state = shared.state.lock();
@@ -264,7 +271,7 @@ impl Writer {
         }
         let segment = &self.active.segment;
         self.disk
-            .append(&segment.file, &self.buffer, self.active.tail)
+            .append(&*segment.file, &self.buffer, self.active.tail)
             .map_err(|source| LogFailed {
                 action: "append to",
                 path: segment.path.clone(),
@@ -321,7 +328,10 @@ impl Writer {
     /// Leaves a witness behind the last record that all of it was durable, so that rot in the last write can be told
     /// from a torn one. The next write goes over it. It needs no sync of its own: without it the log is as good as
     /// before. Where the segment is full it lengthens the file by itself.
-    fn mark(&mut self) {
+    pub fn mark(&mut self) {
+        if self.marked {
+            return;
+        }
         self.marked = true;
         let mut bytes = Vec::with_capacity(record_bytes(0));
         let fields = RecordFields {
@@ -333,7 +343,7 @@ impl Writer {
         };
         encode_record(&mut bytes, Salt::of(self.identity, self.active.number), fields, &[]);
         let segment = &self.active.segment;
-        if let Err(error) = segment.file.write_all_at(&bytes, self.active.tail) {
+        if let Err(error) = segment.file.write_at(&bytes, self.active.tail) {
             tracing::warn!(file = %segment.path.display(), %error, "the log could not be marked as complete");
         }
     }

@@ -3,9 +3,11 @@
 //!
 //! Gossip carries heartbeats and a handful of small facts that each node tells of itself. A node is *dead* when the
 //! detector says so and it has been silent for the declared least time as well: heartbeats reach a node by several ways
-//! at once, so the detector's mean interval is far below the gossip cadence, and phi alone would be trigger-happy.
+//! at once, so the mean interval is far below the gossip cadence, and phi alone would be trigger-happy.
 //! UDP, which chitchat brings along, was rejected: it has neither keys nor confidentiality.
 
+mod courier;
+mod detector;
 mod facts;
 mod wire;
 
@@ -14,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use revoada_attest::{Digest, NodeId};
 use revoada_core::roles::Membership;
@@ -24,6 +27,8 @@ use crate::consensus::peers::AddressBook;
 use crate::runtime::{Instant as _, InstantOf, Tokio};
 use crate::transport::{Handler, Transport};
 
+pub use courier::Courier;
+pub use detector::{Detector, Judgement};
 pub use facts::Facts;
 
 /// How gossip is to run.
@@ -39,12 +44,8 @@ pub struct GossipConfig {
     pub cluster: Digest,
     /// Whom to ask first.
     pub seeds: BTreeSet<SocketAddr>,
-    /// The time between two rounds.
-    pub cadence: Duration,
-    /// Above which suspicion (phi) a node is dead.
-    pub phi_threshold: f64,
-    /// The least silence before a node may be called dead.
-    pub silence_min: Duration,
+    /// The time between two rounds, and what is dead.
+    pub judgement: Judgement,
 }
 
 /// What this node knows of another.
@@ -65,6 +66,13 @@ pub struct Peer<I> {
 /// A view of the whole cluster; a node that was never heard of is not in it.
 pub type View<R = Tokio> = BTreeMap<NodeId, Peer<InstantOf<R>>>;
 
+/// What carries the facts of this node to the others.
+#[async_trait]
+pub trait Tells: Send + Sync {
+    /// Tells the others something new of this node.
+    async fn tell(&self, facts: &Facts);
+}
+
 /// Gossip under way. Dropping it stops it; [`Gossip::stop`] tells the others nothing, a silent node is found by them.
 pub struct Gossip {
     chitchat: ChitchatHandle,
@@ -77,8 +85,10 @@ pub struct Gossip {
 const LOOKS_PER_CADENCE: u32 = 2;
 /// After how long a dead node is forgotten by chitchat; the view keeps what it last knew.
 const DEAD_NODE_GRACE: Duration = Duration::from_secs(120);
-/// How many heartbeat intervals the detector remembers of each node.
+/// How many heartbeat intervals chitchat remembers of each node, for whom it gossips with.
 const SAMPLES: usize = 200;
+/// After how many rounds of silence the next heartbeat begins anew.
+pub const INTERVALS_MAX: u32 = 50;
 
 impl Gossip {
     /// Starts to gossip. `transport` must route [`Protocol::Gossip`](crate::transport::Protocol) to [`Gossip::handler`].
@@ -93,14 +103,14 @@ impl Gossip {
         let chitchat_config = ChitchatConfig {
             chitchat_id: ChitchatId::new(config.id.to_string(), config.generation, config.address),
             cluster_id: config.cluster.to_string(),
-            gossip_interval: config.cadence,
+            gossip_interval: config.judgement.interval,
             listen_addr: config.address,
             seed_nodes: config.seeds.iter().map(SocketAddr::to_string).collect(),
             failure_detector_config: FailureDetectorConfig {
-                phi_threshold: config.phi_threshold,
+                phi_threshold: config.judgement.phi_threshold,
                 sampling_window_size: SAMPLES,
-                max_interval: config.cadence * 50,
-                initial_interval: config.cadence,
+                max_interval: config.judgement.interval_max,
+                initial_interval: config.judgement.interval,
                 dead_node_grace_period: DEAD_NODE_GRACE,
             },
             marked_for_deletion_grace_period: DEAD_NODE_GRACE,
@@ -129,9 +139,12 @@ impl Gossip {
     pub fn view(&self) -> watch::Receiver<View> {
         self.view.clone()
     }
+}
 
-    /// Tells the others something new of this node; only what changed travels.
-    pub async fn tell(&self, facts: &Facts) {
+#[async_trait]
+impl Tells for Gossip {
+    /// Only what changed travels.
+    async fn tell(&self, facts: &Facts) {
         let pairs = facts.to_pairs();
         self.chitchat
             .with_chitchat(|chitchat| {
@@ -156,20 +169,14 @@ impl Drop for Gossip {
 #[error("cannot start to gossip: {0}")]
 pub struct GossipError(String);
 
-struct Heard {
-    generation: u64,
-    heartbeat: u64,
-    at: InstantOf<Tokio>,
-}
-
 async fn look(
     chitchat: Arc<tokio::sync::Mutex<chitchat::Chitchat>>,
     config: GossipConfig,
     book: Arc<AddressBook>,
     view: watch::Sender<View>,
 ) {
-    let mut heard: BTreeMap<NodeId, Heard> = BTreeMap::new();
-    let mut ticks = tokio::time::interval(config.cadence / LOOKS_PER_CADENCE);
+    let mut detector = Detector::new(config.judgement);
+    let mut ticks = tokio::time::interval(config.judgement.interval / LOOKS_PER_CADENCE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -177,7 +184,6 @@ async fn look(
         let mut next = view.borrow().clone();
         {
             let chitchat = chitchat.lock().await;
-            let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
             for (known, state) in chitchat.node_states() {
                 let Ok(id) = known.node_id.parse::<NodeId>() else {
                     continue;
@@ -185,25 +191,8 @@ async fn look(
                 if id == config.id || next.get(&id).is_some_and(|peer| peer.generation > known.generation_id) {
                     continue;
                 }
-                let heartbeat = u64::from(state.heartbeat());
-                let last = heard.entry(id).or_insert(Heard {
-                    generation: 0,
-                    heartbeat: 0,
-                    at: now,
-                });
-                if (last.generation, last.heartbeat) != (known.generation_id, heartbeat) {
-                    *last = Heard {
-                        generation: known.generation_id,
-                        heartbeat,
-                        at: now,
-                    };
-                }
-                let silence = now - last.at;
-                let membership = match (live.contains(known), silence >= config.silence_min) {
-                    (true, false) => Membership::Alive,
-                    (true, true) | (false, false) => Membership::Suspect,
-                    (false, true) => Membership::Dead,
-                };
+                detector.saw(id, known.generation_id, u64::from(state.heartbeat()), now);
+                let membership = detector.judge(&id, now);
                 // A node that was never heard alive is not news: the detector has not made up its mind yet.
                 let before = next.get(&id);
                 let since = match before {

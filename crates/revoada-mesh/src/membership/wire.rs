@@ -1,29 +1,19 @@
-//! chitchat's messages over authenticated links: a connection each way, one message a frame.
-//!
-//! Like the datagrams that chitchat expects, a message that cannot be sent at once is dropped: the next round carries
-//! the same news. A queue that grows would deliver old heartbeats late, which is worse than never.
+//! chitchat's messages over authenticated links; see [`Courier`].
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chitchat::transport::{Socket, Transport as ChitchatTransport};
 use chitchat::{ChitchatMessage, Deserializable, Serializable};
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::transport::{Handler, Protocol, Transport, chain};
-
-/// How many messages may wait for one peer, and how many that came in for chitchat.
-const QUEUE: usize = 64;
-/// How long one connection attempt may take.
-const CONNECT: Duration = Duration::from_millis(500);
-/// How long to leave a peer alone that could not be reached.
-const PAUSE: Duration = Duration::from_millis(200);
+use super::courier::{Courier, QUEUE};
+use crate::runtime::Tokio;
+use crate::transport::{Handler, Transport};
 
 type Inbox = (SocketAddr, ChitchatMessage);
 
@@ -70,30 +60,21 @@ impl ChitchatTransport for Wire {
             .take()
             .ok_or_else(|| anyhow::Error::msg("gossip was opened before"))?;
         Ok(Box::new(Endpoint {
-            transport: self.transport.clone(),
+            courier: Courier::new(self.transport.clone()),
             inbox,
-            peers: BTreeMap::new(),
         }))
     }
 }
 
 struct Endpoint {
-    transport: Arc<Transport>,
+    courier: Courier<Tokio>,
     inbox: mpsc::Receiver<Inbox>,
-    peers: BTreeMap<SocketAddr, mpsc::Sender<Bytes>>,
 }
 
 #[async_trait]
 impl Socket for Endpoint {
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> Result<(), anyhow::Error> {
-        let transport = &self.transport;
-        let queue = self.peers.entry(to).or_insert_with(|| {
-            let (queue, messages) = mpsc::channel(QUEUE);
-            tokio::spawn(deliver(transport.clone(), to, messages));
-            queue
-        });
-        // Dropped when the queue is full; see the module.
-        drop(queue.try_send(Bytes::from(message.serialize_to_vec())));
+        self.courier.send(to, Bytes::from(message.serialize_to_vec()));
         Ok(())
     }
 
@@ -102,36 +83,5 @@ impl Socket for Endpoint {
             .recv()
             .await
             .ok_or_else(|| anyhow::Error::msg("gossip has stopped"))
-    }
-}
-
-async fn deliver(transport: Arc<Transport>, to: SocketAddr, mut messages: mpsc::Receiver<Bytes>) {
-    while let Some(first) = messages.recv().await {
-        let mut connection = match transport.connect(to, None, Protocol::Gossip, CONNECT).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::debug!(%to, error = %chain(&error), "cannot gossip");
-                tokio::time::sleep(PAUSE).await;
-                while messages.try_recv().is_ok() {}
-                continue;
-            }
-        };
-        let mut next = Some(first);
-        loop {
-            let message = match next.take() {
-                Some(message) => message,
-                None => tokio::select! {
-                    message = messages.recv() => match message {
-                        Some(message) => message,
-                        None => return,
-                    },
-                    // The other side never speaks on this connection: anything that is read is its end.
-                    _ = connection.frames.next() => break,
-                },
-            };
-            if connection.frames.send(message).await.is_err() {
-                break;
-            }
-        }
     }
 }

@@ -222,6 +222,11 @@ impl<R: Runtime> Transport<R> {
         }
     }
 
+    /// Whose key it holds.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
     /// Calls a node for one protocol.
     ///
     /// With `expected`, any other key than that one is refused here. Bounded by `limit` and by the handshake's own limit.

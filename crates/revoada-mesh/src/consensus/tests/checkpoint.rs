@@ -20,7 +20,8 @@ fn meta(index: u64) -> SnapshotMeta {
 }
 
 fn open(folder: &Path) -> (Arc<Checkpoints>, Option<(SnapshotMeta, ClusterState)>) {
-    let (checkpoints, loaded) = Checkpoints::open(folder, genesis()).unwrap();
+    let (checkpoints, loaded) =
+        Checkpoints::open(Arc::new(crate::files::SystemFiles::default()), folder, genesis()).unwrap();
     (Arc::new(checkpoints), loaded)
 }
 
@@ -119,7 +120,9 @@ fn a_damaged_checkpoint_is_an_error_at_the_start_and_is_left_alone() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
     fs::write(&path, &bytes).unwrap();
-    let error = Checkpoints::open(dir.path(), genesis()).err().unwrap();
+    let error = Checkpoints::open(Arc::new(crate::files::SystemFiles::default()), dir.path(), genesis())
+        .err()
+        .unwrap();
     assert!(
         error.to_string().starts_with(&format!("{} is damaged", path.display())),
         "{error}"
@@ -132,7 +135,13 @@ fn a_checkpoint_of_another_cluster_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).0.write(meta(3), &state(3)).unwrap();
     let other = genesis_named("other", 3);
-    let error = Checkpoints::open(dir.path(), other.clone()).err().unwrap();
+    let error = Checkpoints::open(
+        Arc::new(crate::files::SystemFiles::default()),
+        dir.path(),
+        other.clone(),
+    )
+    .err()
+    .unwrap();
     assert!(matches!(error, CheckpointError::OtherCluster { .. }), "{error:?}");
     assert!(error.to_string().contains(&genesis().digest().short()));
     assert!(error.to_string().contains(&other.digest().short()));
@@ -144,7 +153,9 @@ fn a_newer_format_is_refused() {
     let mut bytes = bytes_of(1);
     bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
     fs::write(dir.path().join("1.checkpoint"), bytes).unwrap();
-    let error = Checkpoints::open(dir.path(), genesis()).err().unwrap();
+    let error = Checkpoints::open(Arc::new(crate::files::SystemFiles::default()), dir.path(), genesis())
+        .err()
+        .unwrap();
     assert!(
         matches!(error, CheckpointError::NewerFormat { found: 7, .. }),
         "{error:?}"

@@ -215,6 +215,7 @@ impl Nodes {
             election_timeout: Duration::from_millis(200),
             heartbeat: Duration::from_millis(50),
             snapshot_interval: 1_000,
+            checkpoints: CheckpointRule::default(),
             log: LogOptions {
                 segment_bytes: 1 << 18,
                 ..LogOptions::default()
