@@ -29,9 +29,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["revoada-mesh", "revoada-store", "revoada-core", "revoada-attest"],
     ),
     (
+        "revoada-sim",
+        &[
+            "revoada-node",
+            "revoada-mesh",
+            "revoada-faces",
+            "revoada-store",
+            "revoada-core",
+            "revoada-attest",
+        ],
+    ),
+    (
         "revoada",
         &[
             "revoada-node",
+            "revoada-sim",
             "revoada-faces",
             "revoada-mesh",
             "revoada-store",

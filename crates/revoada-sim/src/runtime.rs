@@ -1,0 +1,309 @@
+//! openraft's deterministic runtime, cut into processes: each task belongs to the process that spawned it, and a process
+//! can be killed, stopped and let go on, and has a clock that may run too fast or too slow.
+//!
+//! A kill drops every future of a process before any of them runs again, as the kernel does. Rejected: a runtime for each
+//! node. They would have to agree on what comes next, which is what one queue already does.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use openraft_rt::{AsyncRuntime, Instant as _};
+use openraft_rt_sim::{Elapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout};
+use parking_lot::Mutex;
+use pin_project_lite::pin_project;
+use revoada_mesh::runtime::Runtime;
+
+use crate::wire::SimWire;
+
+/// The runtime of simulated nodes.
+#[derive(Debug)]
+pub struct Sim;
+
+/// Since when, how often, and by whom.
+type Polls = (Option<SimInstant>, u64, BTreeMap<String, u64>);
+
+thread_local! {
+    static POLLS: RefCell<Polls> = const { RefCell::new((None, 0, BTreeMap::new())) };
+    static CURRENT: RefCell<Option<Arc<Process>>> = const { RefCell::new(None) };
+}
+
+/// How fast a right clock runs, in parts of a million.
+pub const RIGHT: u64 = 1_000_000;
+
+/// A process of the simulated cluster.
+#[derive(Debug)]
+pub struct Process {
+    dead: AtomicBool,
+    stopped: AtomicBool,
+    rate: AtomicU64,
+    next: AtomicU64,
+    tasks: Mutex<BTreeMap<u64, Waker>>,
+    panics: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// A process without tasks. What its tasks panic with is put into `panics`.
+    pub fn new(panics: Arc<Mutex<Vec<String>>>) -> Arc<Self> {
+        Arc::new(Self {
+            dead: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            rate: AtomicU64::new(RIGHT),
+            next: AtomicU64::new(0),
+            tasks: Mutex::default(),
+            panics,
+        })
+    }
+
+    /// Does something in the process: what it spawns is the process's.
+    pub fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+        let before = CURRENT.with(|current| current.replace(Some(self.clone())));
+        let done = work();
+        CURRENT.with(|current| current.replace(before));
+        done
+    }
+
+    /// Ends it; its tasks are dropped before anything else that is theirs happens.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// Whether it was ended.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Stops it, as SIGSTOP does; time goes on.
+    pub fn pause(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// How fast its clock runs from here on, in parts of a million.
+    pub fn set_rate(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    fn wake_all(&self) {
+        let wakers: Vec<_> = self.tasks.lock().values().cloned().collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    fn current() -> Option<Arc<Self>> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+}
+
+/// As a process sees it: a slow clock makes a wait longer.
+fn as_felt(duration: Duration) -> Duration {
+    let rate = Process::current().map_or(RIGHT, |process| process.rate.load(Ordering::Relaxed));
+    if rate == RIGHT {
+        return duration;
+    }
+    Duration::from_nanos((duration.as_nanos() * u128::from(RIGHT) / u128::from(rate.max(1))) as u64)
+}
+
+fn until(deadline: SimInstant) -> SimInstant {
+    let now = SimInstant::now();
+    now + as_felt(deadline.saturating_duration_since(now))
+}
+
+pin_project! {
+    /// A task of a process. Resolves to none when its process was killed.
+    struct Held<F> {
+        process: Option<Arc<Process>>,
+        number: u64,
+        spawned: &'static Location<'static>,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Held<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(process) = this.process.take() {
+                process.tasks.lock().remove(this.number);
+                process.enter(|| this.future.set(None));
+            }
+        }
+    }
+}
+
+impl<F: Future> Future for Held<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        note_poll(this.spawned);
+        let Some(process) = this.process.clone() else {
+            return match this.future.as_pin_mut() {
+                Some(future) => future.poll(context).map(Some),
+                None => Poll::Ready(None),
+            };
+        };
+        if process.is_dead() {
+            process.tasks.lock().remove(this.number);
+            process.enter(|| this.future.set(None));
+            return Poll::Ready(None);
+        }
+        if *this.number == u64::MAX {
+            *this.number = process.next.fetch_add(1, Ordering::Relaxed);
+            process.tasks.lock().insert(*this.number, context.waker().clone());
+        }
+        if process.stopped.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| process.enter(|| future.poll(context))));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => {
+                process.tasks.lock().remove(this.number);
+                Poll::Ready(Some(output))
+            }
+            Err(payload) => {
+                // The panic went past the end of `enter`.
+                CURRENT.with(|current| current.replace(None));
+                process.panics.lock().push(message(&*payload));
+                std::panic::resume_unwind(payload)
+            }
+        }
+    }
+}
+
+/// The tasks that are polled while time stands still, to tell who it is that does not let it go on.
+fn note_poll(spawned: &'static Location<'static>) {
+    const MANY: u64 = 50_000;
+    POLLS.with(|polls| {
+        let mut polls = polls.borrow_mut();
+        let now = SimInstant::now();
+        if polls.0 != Some(now) {
+            *polls = (Some(now), 0, BTreeMap::new());
+        }
+        polls.1 += 1;
+        if polls.1 > MANY / 2 {
+            *polls.2.entry(spawned.to_string()).or_default() += 1;
+        }
+        assert!(polls.1 < MANY, "time stands still for these tasks: {:?}", polls.2);
+    });
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// Waits for a task of a process.
+pub struct Handle<T>(SimJoinHandle<Option<T>>);
+
+impl<T> Future for Handle<T> {
+    type Output = Result<T, SimJoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|ended| match ended {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => Err(SimJoinError::Cancelled),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+impl AsyncRuntime for Sim {
+    type JoinError = SimJoinError;
+    type JoinHandle<T: Send + 'static> = Handle<T>;
+    type Sleep = SimSleep;
+    type Instant = SimInstant;
+    type TimeoutError = Elapsed;
+    type Timeout<R, T: Future<Output = R> + Send> = SimTimeout<T>;
+    type ThreadLocalRng = <SimRuntime as AsyncRuntime>::ThreadLocalRng;
+    type Mpsc = <SimRuntime as AsyncRuntime>::Mpsc;
+    type Watch = <SimRuntime as AsyncRuntime>::Watch;
+    type Oneshot = <SimRuntime as AsyncRuntime>::Oneshot;
+    type Mutex<T: Send + 'static> = <SimRuntime as AsyncRuntime>::Mutex<T>;
+
+    #[track_caller]
+    fn spawn<T>(future: T) -> Handle<T::Output>
+    where
+        T: Future + Send + 'static,
+        T::Output: Send + 'static,
+    {
+        Handle(SimRuntime::spawn(Held {
+            process: Process::current(),
+            number: u64::MAX,
+            spawned: Location::caller(),
+            future: Some(future),
+        }))
+    }
+
+    fn sleep(duration: Duration) -> SimSleep {
+        SimRuntime::sleep(as_felt(duration))
+    }
+
+    fn sleep_until(deadline: SimInstant) -> SimSleep {
+        SimRuntime::sleep_until(until(deadline))
+    }
+
+    fn timeout<R, F: Future<Output = R> + Send>(duration: Duration, future: F) -> SimTimeout<F> {
+        SimRuntime::timeout(as_felt(duration), future)
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + Send>(deadline: SimInstant, future: F) -> SimTimeout<F> {
+        SimRuntime::timeout_at(until(deadline), future)
+    }
+
+    fn is_panic(error: &SimJoinError) -> bool {
+        SimRuntime::is_panic(error)
+    }
+
+    fn thread_rng() -> Self::ThreadLocalRng {
+        SimRuntime::thread_rng()
+    }
+
+    fn new(_: usize) -> Self {
+        Self
+    }
+
+    /// Runs on a runtime of its own, for openraft's suites; a simulation is begun by [`crate::run`].
+    fn block_on<F, T>(&mut self, future: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        SimRuntime::with_seed(0).block_on(future)
+    }
+}
+
+/// How long blocking work takes, at least: long enough for other things to happen before it is done.
+const BLOCKING: Duration = Duration::from_micros(300);
+
+impl Runtime for Sim {
+    type Wire = SimWire;
+
+    async fn blocking<T, F>(work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        Self::sleep(BLOCKING).await;
+        Ok(work())
+    }
+}

@@ -1,0 +1,72 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_rt::AsyncRuntime;
+use openraft_rt_sim::SimRuntime;
+use revoada_attest::NodeKey;
+use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
+use revoada_core::genesis::{Founder, Genesis};
+use revoada_core::keyspace::{Op, Operation, Txn};
+use revoada_store::Keyspace;
+
+use crate::cluster::{Cluster, name_of};
+use crate::runtime::Sim;
+
+#[test]
+fn five_nodes_form_write_lose_their_leader_and_are_whole_again() {
+    if std::env::var_os("SIM_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .without_time()
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let keys: Vec<_> = (1..=5).map(|n| NodeKey::from_seed([n; 32])).collect();
+    let declaration = ClusterDeclaration::prove(prescribed_for("cluster-3m-nw", 5).unwrap()).unwrap();
+    let founders = keys
+        .iter()
+        .enumerate()
+        .map(|(place, key)| (key.id(), Founder::named(name_of(place))));
+    let genesis = Arc::new(Genesis::prove(declaration, founders, None).unwrap());
+    let cluster = Cluster::new(7, genesis, keys);
+    let mut runtime = SimRuntime::with_seed(7);
+    let held = cluster.clone();
+    runtime.block_on(async move {
+        for place in 0..5 {
+            cluster.start(place);
+        }
+        let leader = loop {
+            Sim::sleep(Duration::from_millis(50)).await;
+            if let Some(leader) = cluster.leader() {
+                break leader;
+            }
+        };
+        let put = |n: u64| Operation::Txn(Txn::always(vec![Op::put(format!("key-{n}"), "value")]));
+        for n in 0..20 {
+            let running = cluster.running((n % 5) as usize).unwrap();
+            if let Err(error) = running.keyspace.execute(put(n)).await {
+                for (place, running) in cluster.all_running() {
+                    println!("{place} {:?}", running.consensus().view());
+                    println!("{place} {:?}", cluster.ids[place].short());
+                }
+                for line in cluster.trace.last(100) {
+                    println!("{line}");
+                }
+                panic!("{n}: {error}");
+            }
+        }
+        cluster.kill(leader, false);
+        Sim::sleep(Duration::from_secs(3)).await;
+        let next = cluster.leader().unwrap();
+        assert_ne!(next, leader);
+        let view = cluster.running(next).unwrap().consensus().view();
+        assert_eq!(view.voters.len(), 3);
+        assert!(!view.voters.contains(&cluster.ids[leader]), "{view:?}");
+        cluster.running(next).unwrap().keyspace.execute(put(99)).await.unwrap();
+        cluster.end_all();
+    });
+    for line in held.trace.last(100) {
+        println!("{line}");
+    }
+    println!("{:?}", held.trace.digest());
+}
