@@ -167,3 +167,63 @@ fn a_drained_node_that_replicates_nothing_is_not_the_one_that_is_asked() {
         wished.stdout
     );
 }
+
+#[test]
+fn a_recovered_node_serves_when_the_command_returns_and_takes_the_others_in_as_they_come() {
+    let cluster = Cluster::up(&["--topology", "quorum-3m", "--nodes", "3"]);
+    cluster.whole();
+    assert_eq!(cluster.apply(&config_map("before")).code, 0);
+    for lost in ["node-1", "node-3"] {
+        assert_eq!(cluster.run(&["kill", lost]).code, 0);
+    }
+    cluster.until("no quorum", |status| status["cluster"]["state"] == "no-quorum");
+    let refused = cluster.run(&["get", "ConfigMap", "before", "-o", "json"]);
+    assert_eq!((refused.code, &refused.error()["kind"]), (3, &json!("unavailable")));
+    assert!(
+        refused.error()["hint"].as_str().unwrap().contains("--stale"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(cluster.run(&["get", "ConfigMap", "before", "--stale"]).code, 0);
+
+    let asked = cluster.run(&["recover", "--quorum-lost", "--from", "node-2"]);
+    assert_eq!(asked.code, 2, "nobody was there to confirm it");
+    let recovered = cluster.run(&["recover", "--quorum-lost", "--from", "node-2", "--yes"]);
+    assert_eq!(recovered.code, 0, "{}", recovered.stderr);
+    let status = cluster.json(&["status"]);
+    assert_eq!(status["cluster"]["state"], "formed");
+    assert_eq!(status["cluster"]["leader"], "node-2");
+    assert_eq!(cluster.apply(&config_map("after")).code, 0);
+    assert_eq!(
+        cluster
+            .run(&["recover", "--quorum-lost", "--from", "node-2", "--yes"])
+            .code,
+        6
+    );
+
+    for lost in ["node-1", "node-3"] {
+        let started = cluster.run(&["start", lost]);
+        assert_eq!(started.code, 0, "{}", started.stderr);
+    }
+    cluster.until("the others are back and replicate", |status| {
+        nodes(status)
+            .iter()
+            .all(|node| node["membership"] == "alive" && node["lag"] == 0 && node["voter"] != node["learner"])
+    });
+    assert_eq!(
+        cluster.json(&["list", "ConfigMap"])["items"].as_array().unwrap().len(),
+        2
+    );
+    let trust = cluster.run(&["chain", "trust"]);
+    std::fs::write(cluster.path("keys"), trust.stdout).unwrap();
+    assert_eq!(cluster.run(&["chain", "export", "chain.bin"]).code, 0);
+    let verdict = cluster.json(&["chain", "verify", "chain.bin", "--trust", "keys"]);
+    assert_eq!(verdict["valid"], true);
+    let history = cluster.json(&["history"]);
+    let told = history["items"].as_array().unwrap().iter();
+    assert_eq!(
+        told.filter(|item| item["reason"].as_str().unwrap().contains("recovered"))
+            .count(),
+        2
+    );
+}
