@@ -457,3 +457,26 @@ fn what_changes_is_shown_in_two_formats_only() {
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert_eq!(folder.run(&["top", "-o", "json"]).code, 3);
 }
+
+#[test]
+fn a_name_that_no_resource_can_have_is_refused_before_a_cluster_is_looked_for() {
+    let folder = Folder::new();
+    let long = "a".repeat(254);
+    for name in ["", "..", "a/b", &long] {
+        for arguments in [["get", "A", name], ["delete", "A", name], ["watch", "A", name]] {
+            let ran = folder.run(&[&arguments[..], &["-o", "json"]].concat());
+            assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+            let causes = ran.error()["causes"].to_string();
+            assert!(causes.contains("metadata.name"), "{arguments:?}: {causes}");
+        }
+    }
+    for arguments in [["get", "A", "a"], ["watch", "A", "a"]] {
+        assert_eq!(folder.run(&[&arguments[..], &["-n", "a/b"]].concat()).code, 2);
+    }
+    assert_eq!(folder.run(&["list", "A", "-n", ".."]).code, 2);
+    assert_eq!(
+        folder.run(&["get", "A", "fine"]).code,
+        3,
+        "there is no cluster, and the name is one"
+    );
+}
