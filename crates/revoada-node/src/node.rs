@@ -35,7 +35,7 @@ use crate::admin::{self, Admin};
 use crate::boot::BootError;
 use crate::config::NodeConfig;
 use crate::driver::Driver;
-use crate::gate::{NodeGate, VERSION};
+use crate::gate::{self, NodeGate, VERSION};
 use crate::listen::{self, Https, Slot};
 use crate::positions::Positions;
 use crate::served::unserved;
@@ -468,6 +468,7 @@ impl Services {
         ]);
         let listeners = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        tasks.spawn(gate::watch(consensus.clone(), transport.clone()));
         tasks.spawn(
             listeners
                 .clone()

@@ -99,11 +99,13 @@ impl Link {
             waiting: waiting.clone(),
             next: Arc::default(),
         };
+        let (frames, held) = (connection.frames, connection.held);
         tokio::spawn(async move {
-            let (sink, stream) = connection.frames.split();
+            let (sink, stream) = frames.split();
             tokio::select! {
                 () = write(sink, queue) => {}
                 () = read(stream, &waiting) => {}
+                () = held.ended() => {}
             }
             // Every caller that still waits learns that no answer comes: its sender is dropped.
             waiting.lock().take();

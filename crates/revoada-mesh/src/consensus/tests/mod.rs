@@ -88,6 +88,10 @@ impl Gate for OpenGate {
     fn admit(&self, _: &NodeId, _: &Hello) -> Result<(), Refusal> {
         Ok(())
     }
+
+    fn keeps(&self, _: &NodeId) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 /// A cluster whose nodes live in this process, each with its own folder and port.
