@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{FutureExt as _, Stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
@@ -344,6 +344,14 @@ impl RaftLogStorage<Types> for LogStore {
         // Before the entries go, so that the log never has an end without a beginning.
         self.engine.put_metadata_lazily(slot::PURGED, encode(&upto)?)?;
         self.recent.lock().purge_to(upto.index);
-        self.durably(|engine, done| engine.purge_to(upto.index, done)).await
+        let (refused, answer) = oneshot::channel();
+        // Raft waits for nothing else meanwhile, and nothing depends on the entries' being gone: after a kill they are
+        // there again, or not, and the checkpoint covers them. A disk that fails is told by the next append.
+        self.engine
+            .purge_to(upto.index, move |result| drop(refused.send(result)));
+        match answer.now_or_never() {
+            Some(Ok(refused)) => refused,
+            Some(Err(_)) | None => Ok(()),
+        }
     }
 }

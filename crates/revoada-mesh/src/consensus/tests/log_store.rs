@@ -217,3 +217,24 @@ async fn what_is_read_from_the_disk_does_not_hold_the_callers_thread() {
     append(&mut store, [(1, 5)]).await;
     assert_eq!(held(&mut store).await.len(), 6);
 }
+
+#[tokio::test]
+async fn cutting_the_log_behind_a_checkpoint_waits_for_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new("hang-sync=2".parse::<crate::log::ScriptedFaults>().unwrap());
+    let options = LogOptions {
+        faults: Some(faults.clone()),
+        ..LogOptions::default()
+    };
+    let mut store = LogStore::new(LogEngine::open(dir.path(), options).unwrap().0).unwrap();
+    append(&mut store, (0..5).map(|index| (1, index))).await;
+    let cut = timeout(SOON, store.purge(log_id(1, 2))).await;
+    faults.release();
+    cut.expect("it does not wait for the sync").unwrap();
+    assert_eq!(held(&mut store).await, [(1, 3), (1, 4)]);
+    let mut store = reopen(store, dir.path());
+    assert_eq!(held(&mut store).await, [(1, 3), (1, 4)]);
+    // A log that takes nothing more says so.
+    store.engine().close().unwrap();
+    store.purge(log_id(1, 3)).await.unwrap_err();
+}
