@@ -127,6 +127,8 @@ pub const QUARANTINE_ALIVE_MS: u64 = 600_000;
 pub const ROLE_CHANGE_INTERVAL_MS: u64 = 60_000;
 /// How many log entries go into one append.
 pub const APPEND_ENTRIES_MAX: u64 = 512;
+/// How many bytes of commands are applied before whatever else shares the thread has its turn: some milliseconds.
+pub const APPLY_BYTES_PER_TURN: usize = 256 * 1024;
 /// How many entries stay in the log behind a checkpoint, so that a node that was away shortly needs no checkpoint.
 pub const ENTRIES_KEPT_BEHIND_CHECKPOINT: u64 = 2_000;
 /// How long a leader leaves a follower alone that cannot be reached: openraft's notation, doubling up to the last.

@@ -1,6 +1,7 @@
 mod checkpoint;
 mod cluster;
 mod log_store;
+mod machine;
 mod single;
 
 use std::collections::BTreeSet;
