@@ -1,3 +1,4 @@
+mod appending;
 mod checkpoint;
 mod cluster;
 mod log_store;
