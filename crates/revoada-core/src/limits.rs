@@ -29,7 +29,12 @@ pub const LINK_UNACKNOWLEDGED_MS_MAX: u32 = 3_000;
 pub const LINK_CALLS_MAX: usize = 4096;
 /// How many appends a leader may have in flight to one follower.
 pub const APPENDS_IN_FLIGHT_MAX: usize = 16;
-/// After how long without an answer an append stream is taken for lost, in milliseconds.
+/// With how many bytes of appends in flight to one follower a leader sends no more.
+pub const APPENDS_IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
+/// How fast a follower has to take appends, in bytes each second, not to be taken for lost while it does.
+pub const APPEND_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+/// After how long without an answer an append stream is taken for lost, in milliseconds,
+/// besides the time that the bytes on their way may take.
 pub const APPEND_SILENCE_MS_MAX: u64 = 1_000;
 /// How many bytes of entries go into one append, at least one entry.
 pub const APPEND_BYTES_MAX: u64 = 4 << 20;
@@ -126,6 +131,8 @@ pub const QUARANTINE_ALIVE_MS: u64 = 600_000;
 pub const ROLE_CHANGE_INTERVAL_MS: u64 = 60_000;
 /// How many log entries go into one append.
 pub const APPEND_ENTRIES_MAX: u64 = 512;
+/// How many bytes of commands are applied before whatever else shares the thread has its turn: some milliseconds.
+pub const APPLY_BYTES_PER_TURN: usize = 256 * 1024;
 /// How many entries stay in the log behind a checkpoint, so that a node that was away shortly needs no checkpoint.
 pub const ENTRIES_KEPT_BEHIND_CHECKPOINT: u64 = 2_000;
 /// How long a leader leaves a follower alone that cannot be reached: openraft's notation, doubling up to the last.

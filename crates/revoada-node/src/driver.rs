@@ -120,7 +120,6 @@ impl Driver {
         {
             self.positions.forget(id);
         }
-        self.positions.save();
     }
 
     /// What the leader sees now.

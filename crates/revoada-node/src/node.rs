@@ -35,9 +35,9 @@ use crate::admin::{self, Admin};
 use crate::boot::BootError;
 use crate::config::NodeConfig;
 use crate::driver::Driver;
-use crate::gate::{NodeGate, VERSION};
+use crate::gate::{self, NodeGate, VERSION};
 use crate::listen::{self, Https, Slot};
-use crate::positions::Positions;
+use crate::positions::{self, Positions};
 use crate::served::unserved;
 use crate::{formation, metrics, recovery, witness};
 
@@ -425,7 +425,7 @@ impl Services {
             genesis: genesis.clone(),
             consensus: consensus.clone(),
             view: gossip.view(),
-            positions,
+            positions: positions.clone(),
             clock_ms: options.clock_ms.clone(),
             started: Instant::now(),
             wake: Arc::new(Notify::new()),
@@ -468,6 +468,7 @@ impl Services {
         ]);
         let listeners = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        tasks.spawn(gate::watch(consensus.clone(), transport.clone()));
         tasks.spawn(
             listeners
                 .clone()
@@ -479,6 +480,7 @@ impl Services {
         }
         tasks.spawn(formation::run(me, genesis.clone(), seeds, peers, consensus.clone()));
         tasks.spawn(driver.clone().run());
+        tasks.spawn(positions::keep(positions));
         tasks.spawn(witness::run(consensus.clone(), key));
         tasks.spawn(tell(
             facts_told,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -33,7 +34,6 @@ pub(crate) struct Positions {
 struct Known {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
-    saved: Option<Instant>,
     refused: BTreeMap<NodeId, Refusals>,
 }
 
@@ -67,7 +67,6 @@ impl Positions {
             known: Mutex::new(Known {
                 positions,
                 changed: false,
-                saved: None,
                 refused: BTreeMap::new(),
             }),
         }
@@ -132,15 +131,15 @@ impl Positions {
         }
     }
 
-    /// Writes what has changed, atomically, at most once in [`SAVE_PAUSE`]. Blocks shortly.
+    /// Writes what has changed, atomically. Blocks, under load for as long as the file system's journal is busy; call it
+    /// off the runtime, and not twice at once.
     pub fn save(&self) {
         let bytes = {
             let mut known = self.known.lock();
-            if !known.changed || known.saved.is_some_and(|saved| saved.elapsed() < SAVE_PAUSE) {
+            if !known.changed {
                 return;
             }
             known.changed = false;
-            known.saved = Some(Instant::now());
             serde_json::to_vec(&known.positions)
         };
         let written = bytes.map_err(std::io::Error::other).and_then(|bytes| {
@@ -150,6 +149,19 @@ impl Positions {
         });
         if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "the positions of other nodes cannot be saved");
+        }
+    }
+}
+
+/// Saves the positions again and again, on a thread where that may take its time.
+pub(crate) async fn keep(positions: Arc<Positions>) {
+    let mut pauses = tokio::time::interval(SAVE_PAUSE);
+    pauses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pauses.tick().await;
+        let positions = positions.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || positions.save()).await {
+            tracing::warn!(%error, "the positions of other nodes were not saved");
         }
     }
 }

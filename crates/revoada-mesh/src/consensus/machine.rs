@@ -11,6 +11,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::RwLock;
 use revoada_core::genesis::Genesis;
+use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Context};
 use tokio::sync::watch;
 
@@ -119,6 +120,7 @@ impl RaftStateMachine<Types> for Machine {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
+        let mut bytes = 0;
         while let Some((entry, responder)) = entries.try_next().await? {
             let term = entry.log_id.committed_leader_id().term;
             let replies = {
@@ -149,6 +151,15 @@ impl RaftStateMachine<Types> for Machine {
             if let Some(responder) = responder {
                 responder.send(replies);
             }
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                bytes += batch.0.len();
+            }
+            // A node that catches up has much to apply, and everything that is heard and said shares its thread.
+            if bytes >= limits::APPLY_BYTES_PER_TURN {
+                bytes = 0;
+                self.shared.applied.send_replace(applied(&self.shared.state.read()));
+                tokio::task::yield_now().await;
+            }
         }
         self.shared.applied.send_replace(applied(&self.shared.state.read()));
         Ok(())
@@ -162,7 +173,7 @@ impl RaftStateMachine<Types> for Machine {
         };
         Builder {
             meta,
-            state: position.state.clone(),
+            state: Some(position.state.clone()),
             checkpoints: self.checkpoints.clone(),
         }
     }
@@ -179,13 +190,16 @@ impl RaftStateMachine<Types> for Machine {
             Ok((found, state))
         })
         .await??;
-        let mut position = self.shared.state.write();
-        *position = Position {
+        let next = Position {
             state,
             last_applied: found.last_log_id,
             membership: found.last_membership,
         };
-        self.shared.applied.send_replace(applied(&position));
+        let applied = applied(&next);
+        let old = std::mem::replace(&mut *self.shared.state.write(), next);
+        self.shared.applied.send_replace(applied);
+        // Taking a state apart takes as long as it is large: not under the lock, and not where heartbeats wait for it.
+        tokio::task::spawn_blocking(move || drop(old));
         Ok(())
     }
 
@@ -200,7 +214,8 @@ impl RaftStateMachine<Types> for Machine {
 /// Writes one checkpoint from a clone of the state.
 pub struct Builder {
     meta: SnapshotMeta,
-    state: ClusterState,
+    /// Given away when it is written.
+    pub(super) state: Option<ClusterState>,
     checkpoints: Arc<Checkpoints>,
 }
 
@@ -208,7 +223,11 @@ impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = CheckpointFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let (meta, state, checkpoints) = (self.meta.clone(), self.state.clone(), self.checkpoints.clone());
+        let (meta, checkpoints) = (self.meta.clone(), self.checkpoints.clone());
+        let written = || io::Error::other("this checkpoint was written before");
+        let state = self.state.take().ok_or_else(written)?;
+        // The state goes with the closure. By then it holds much that nobody else does, and taking that apart here would
+        // keep heartbeats waiting.
         let snapshot = tokio::task::spawn_blocking(move || checkpoints.write(meta, &state))
             .await?
             .map_err(io::Error::other)?;

@@ -127,6 +127,7 @@ async fn deliver(transport: Arc<Transport>, to: SocketAddr, mut messages: mpsc::
                     },
                     // The other side never speaks on this connection: anything that is read is its end.
                     _ = connection.frames.next() => break,
+                    () = connection.held.ended() => break,
                 },
             };
             if connection.frames.send(message).await.is_err() {

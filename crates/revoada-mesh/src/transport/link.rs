@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use revoada_core::limits;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Frames};
 
@@ -87,6 +88,7 @@ pub struct Link {
     calls: mpsc::Sender<Message>,
     waiting: Waiting,
     next: Arc<AtomicU64>,
+    closed: CancellationToken,
 }
 
 impl Link {
@@ -98,12 +100,17 @@ impl Link {
             calls,
             waiting: waiting.clone(),
             next: Arc::default(),
+            closed: CancellationToken::new(),
         };
+        let closed = link.closed.clone();
+        let (frames, held) = (connection.frames, connection.held);
         tokio::spawn(async move {
-            let (sink, stream) = connection.frames.split();
+            let (sink, stream) = frames.split();
             tokio::select! {
                 () = write(sink, queue) => {}
                 () = read(stream, &waiting) => {}
+                () = held.ended() => {}
+                () = closed.cancelled() => {}
             }
             // Every caller that still waits learns that no answer comes: its sender is dropped.
             waiting.lock().take();
@@ -114,6 +121,11 @@ impl Link {
     /// Whether the connection still stands, as far as this side knows.
     pub fn is_open(&self) -> bool {
         !self.calls.is_closed() && self.waiting.lock().is_some()
+    }
+
+    /// Closes the connection under all clones, with whatever still waits to be sent.
+    pub fn close(&self) {
+        self.closed.cancel();
     }
 
     /// Sends a call and waits for its answer.
@@ -191,6 +203,11 @@ impl LinkStream {
             body,
         };
         self.link.calls.send(message).await.map_err(|_| CallError::NotSent)
+    }
+
+    /// Closes the link that it is a stream of; see [`Link::close`].
+    pub fn close_link(&self) {
+        self.link.close();
     }
 
     /// The next answer; none once the link is gone. Cancel-safe.

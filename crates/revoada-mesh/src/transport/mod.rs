@@ -14,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::sync::CancellationToken;
 
 pub use hello::{Gate, Hello, Refusal, RefusalKind};
 
@@ -70,6 +72,8 @@ pub struct Connection {
     pub address: SocketAddr,
     /// The frames.
     pub frames: Frames,
+    /// Its place among the connections that stand. Whoever uses the frames ends with it.
+    pub held: Arc<Held>,
 }
 
 /// Why no connection could be had. Nothing was sent on it in any of these cases.
@@ -124,7 +128,16 @@ pub struct Transport {
     gate: Arc<dyn Gate>,
     server: Arc<ServerConfig>,
     clients: BTreeMap<Protocol, Arc<ClientConfig>>,
-    open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    open: Open,
+    next: AtomicU64,
+}
+
+/// The connections that stand, made and accepted, by the other side; each with what ends it.
+type Open = Arc<Mutex<BTreeMap<NodeId, BTreeMap<u64, Standing>>>>;
+
+struct Standing {
+    accepted: bool,
+    ended: CancellationToken,
 }
 
 impl std::fmt::Debug for Transport {
@@ -149,7 +162,26 @@ impl Transport {
             server: tls::server(key, &names)?,
             clients,
             open: Arc::default(),
+            next: AtomicU64::default(),
         })
+    }
+
+    /// Judges again who may be here, and ends the connections of those who may no longer. To be called whenever what the
+    /// gate decides by has changed: a connection is judged when it begins, and may last for months.
+    pub fn review(&self) {
+        let peers: Vec<NodeId> = self.open.lock().keys().copied().collect();
+        for peer in peers {
+            let Err(refusal) = self.gate.keeps(&peer) else {
+                continue;
+            };
+            let ended = self.open.lock().remove(&peer).unwrap_or_default();
+            if !ended.is_empty() {
+                tracing::warn!(peer = %peer.short(), connections = ended.len(), reason = %refusal, "a node was cut off");
+            }
+            for standing in ended.into_values() {
+                standing.ended.cancel();
+            }
+        }
     }
 
     /// Calls a node for one protocol.
@@ -220,6 +252,8 @@ impl Transport {
         let answer = next_frame(&mut frames).await.map_err(failed)?;
         match hello::decode(&answer) {
             Some(hello::Answer::Welcome(said)) => {
+                // Before it is judged, so that no review comes between the judgement and the place.
+                let held = Arc::new(self.hold(peer, false));
                 self.gate
                     .admit(&peer, &said)
                     .map_err(|source| ConnectError::RefusedHere { address, source })?;
@@ -229,6 +263,7 @@ impl Transport {
                     hello: said,
                     address,
                     frames,
+                    held,
                 })
             }
             Some(hello::Answer::Refused { by, refusal }) => Err(ConnectError::RefusedByPeer {
@@ -272,9 +307,13 @@ impl Transport {
                 let welcomed = timeout(limit, transport.welcome(tcp, address)).await;
                 drop(slot);
                 match welcomed {
-                    Ok(Ok((protocol, connection, _held))) => {
+                    Ok(Ok((protocol, connection))) => {
+                        let held = connection.held.clone();
                         if let Some(handler) = handlers.get(&protocol) {
-                            handler(connection).await;
+                            tokio::select! {
+                                () = handler(connection) => {}
+                                () = held.ended() => {}
+                            }
                         }
                     }
                     Ok(Err(error)) => tracing::debug!(%address, error = %chain(&error), "connection refused"),
@@ -284,7 +323,7 @@ impl Transport {
         }
     }
 
-    async fn welcome(&self, tcp: TcpStream, address: SocketAddr) -> io::Result<(Protocol, Connection, Held)> {
+    async fn welcome(&self, tcp: TcpStream, address: SocketAddr) -> io::Result<(Protocol, Connection)> {
         tune(&tcp)?;
         let tls = TlsAcceptor::from(self.server.clone()).accept(tcp).await?;
         let stream = TlsStream::Server(tls);
@@ -303,7 +342,8 @@ impl Transport {
                 reason,
             })
         } else {
-            self.gate.admit(&peer, &said).and_then(|()| self.hold(peer))
+            self.hold_one_more(peer)
+                .and_then(|held| self.gate.admit(&peer, &said).map(|()| held))
         };
         let held = match admitted {
             Ok(held) => held,
@@ -328,41 +368,71 @@ impl Transport {
                 hello: said,
                 address,
                 frames,
+                held: Arc::new(held),
             },
-            held,
         ))
     }
 
-    fn hold(&self, peer: NodeId) -> Result<Held, Refusal> {
-        let mut open = self.open.lock();
-        let count = open.entry(peer).or_default();
-        if *count >= limits::CONNECTIONS_PER_PEER_MAX {
-            let reason = format!("{} already has {count} connections open", peer.short());
+    /// A place for a connection that the other side made; at most [`limits::CONNECTIONS_PER_PEER_MAX`] of them.
+    fn hold_one_more(&self, peer: NodeId) -> Result<Held, Refusal> {
+        let held = self.hold(peer, true);
+        let count = self.open.lock().get(&peer).map_or(0, |standing| {
+            standing.values().filter(|standing| standing.accepted).count()
+        });
+        if count > limits::CONNECTIONS_PER_PEER_MAX {
+            let reason = format!("{} already has {} connections open", peer.short(), count - 1);
             return Err(Refusal {
                 kind: RefusalKind::TooMany,
                 reason,
             });
         }
-        *count += 1;
-        Ok(Held {
+        Ok(held)
+    }
+
+    fn hold(&self, peer: NodeId, accepted: bool) -> Held {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let ended = CancellationToken::new();
+        let standing = Standing {
+            accepted,
+            ended: ended.clone(),
+        };
+        self.open.lock().entry(peer).or_default().insert(number, standing);
+        Held {
             open: self.open.clone(),
             peer,
-        })
+            number,
+            ended,
+        }
     }
 }
 
-/// A connection counted against its peer's limit until this is dropped.
-struct Held {
-    open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+/// A connection's place among those that stand, until this is dropped.
+pub struct Held {
+    open: Open,
     peer: NodeId,
+    number: u64,
+    ended: CancellationToken,
+}
+
+impl Held {
+    /// Resolves when the other side may no longer be here. Cancel-safe.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let mut open = self.open.lock();
-        if let Some(count) = open.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(standing) = open.get_mut(&self.peer) {
+            standing.remove(&self.number);
+            if standing.is_empty() {
                 open.remove(&self.peer);
             }
         }
