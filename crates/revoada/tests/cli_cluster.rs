@@ -185,6 +185,15 @@ fn a_recovered_node_serves_when_the_command_returns_and_takes_the_others_in_as_t
         refused.stderr
     );
     assert_eq!(cluster.run(&["get", "ConfigMap", "before", "--stale"]).code, 0);
+    let health = cluster.run(&["health", "-o", "json"]);
+    assert_eq!(health.code, 1, "{}", health.stderr);
+    let checks = health.json()["checks"].clone();
+    let quorum = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "quorum");
+    assert_eq!(quorum.unwrap()["ok"], false, "the last leader is dead: {checks}");
 
     let asked = cluster.run(&["recover", "--quorum-lost", "--from", "node-2"]);
     assert_eq!(asked.code, 2, "nobody was there to confirm it");
