@@ -153,6 +153,14 @@ fn a_drained_node_that_replicates_nothing_is_not_the_one_that_is_asked() {
         cluster.json(&["list", "ConfigMap"])["items"].as_array().unwrap().len(),
         1
     );
+    let socket = cluster.path("cluster/nodes/node-1/control.sock").display().to_string();
+    let asked = cluster.run(&["--endpoint", &socket, "get", "ConfigMap", "after"]);
+    assert_eq!(asked.code, 3, "{}", asked.stdout);
+    assert!(
+        asked.stderr.contains("neither a voter nor a standby"),
+        "{}",
+        asked.stderr
+    );
     cluster.whole();
     let health = cluster.run(&["health", "-o", "json"]);
     assert_eq!(health.code, 0, "{}", health.stdout);
