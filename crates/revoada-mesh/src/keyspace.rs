@@ -145,7 +145,7 @@ impl Keyspace for RaftKeyspace {
                 .newest()
                 .await
                 .map_err(|error| KeyspaceError::Unavailable {
-                    what: error.0,
+                    what: error.to_string(),
                     source: None,
                 })?;
         }
@@ -158,8 +158,19 @@ impl Keyspace for RaftKeyspace {
 
     async fn changed(&self, revision: Revision) -> Option<Revision> {
         let mut applied = self.consensus.applied();
-        let newer = applied.wait_for(|applied| applied.revision > revision).await.ok()?;
-        Some(newer.revision)
+        let look = Duration::from_millis(limits::LEFT_OUT_LOOK_MS);
+        loop {
+            // A node that is drained, or no standby any more, would be silent for ever.
+            tokio::select! {
+                newer = applied.wait_for(|applied| applied.revision > revision) => {
+                    return newer.ok().map(|newer| newer.revision);
+                }
+                () = tokio::time::sleep(look) => {}
+            }
+            if self.consensus.is_left_out().await {
+                return None;
+            }
+        }
     }
 
     async fn checks(&self) -> Vec<Check> {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use revoada_attest::NodeId;
 use revoada_core::limits;
@@ -64,9 +63,9 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
             let _slot = slot;
             let body = match verb {
                 verb::PROPOSE => encode(&propose(&raft, body).await),
-                verb::READ_INDEX if !replicates_to(&raft, &peer) => encode(&Confirmed::Err(ReadError(
-                    "this node is neither a voter nor a standby, and no log reaches it: ask one of those".to_owned(),
-                ))),
+                verb::READ_INDEX if leaves_out(&raft, &reads.me(), &peer) => {
+                    encode(&Confirmed::Err(ReadError::LeftOut))
+                }
                 verb::READ_INDEX => encode(&reads.confirm_here(Duration::from_millis(limits::READ_MS_MAX)).await),
                 verb if verb >= EXTRA_VERBS => extra(verb, body).await,
                 // Another version's verb: no answer, and the caller's time runs out.
@@ -78,12 +77,12 @@ pub async fn serve(connection: Connection, raft: Raft, reads: Reads, extra: Extr
     }
 }
 
-/// Whether what the leader confirms will ever reach `peer`. A node that is not the leader does not know, and says so
-/// itself.
-fn replicates_to(raft: &Raft, peer: &NodeId) -> bool {
+/// Whether no log goes to `peer`, as far as `me` knows; one to which none goes itself knows nothing of it.
+fn leaves_out(raft: &Raft, me: &NodeId, peer: &NodeId) -> bool {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    metrics.state != ServerState::Leader || metrics.membership_config.membership().get_node(peer).is_some()
+    let membership = metrics.membership_config.membership();
+    membership.get_node(me).is_some() && membership.get_node(peer).is_none()
 }
 
 async fn propose(raft: &Raft, batch: Bytes) -> Proposed {
