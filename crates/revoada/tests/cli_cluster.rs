@@ -194,6 +194,19 @@ fn a_drained_node_that_replicates_nothing_is_not_the_one_that_is_asked() {
         1
     );
     cluster.until_told("watched", "\"after\"");
+    for (name, revision, code, kind) in [
+        ("after", "0", 6, "conflict"),
+        ("after", "1", 6, "conflict"),
+        ("nothing", "0", 1, "not-found"),
+    ] {
+        let refused = cluster.run(&["delete", "ConfigMap", name, "--if-revision", revision, "-o", "json"]);
+        assert_eq!(
+            (refused.code, &refused.error()["kind"]),
+            (code, &json!(kind)),
+            "{name} at {revision}: {}",
+            refused.stderr
+        );
+    }
     let socket = cluster.path("cluster/nodes/node-1/control.sock").display().to_string();
     let asked = cluster.run(&["--endpoint", &socket, "get", "ConfigMap", "after"]);
     assert_eq!(asked.code, 3, "{}", asked.stdout);
