@@ -202,6 +202,8 @@ pub const HISTORY_BYTES_MAX: u64 = 64 << 20;
 pub const HISTORY_EVENTS_MAX: usize = 200_000;
 /// After how long without word from a quorum, or from a leader, a node says that there is none, in milliseconds.
 pub const QUORUM_SILENCE_MS_MAX: u64 = 2_000;
+/// How often who waits for changes on a silent node looks whether any will come there, in milliseconds.
+pub const LEFT_OUT_LOOK_MS: u64 = 3_000;
 /// How long a forwarded wish may take, in milliseconds.
 pub const WISH_MS_MAX: u64 = 10_000;
 /// How long somebody may wait until a wish is done, in milliseconds.

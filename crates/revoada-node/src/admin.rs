@@ -240,11 +240,9 @@ impl Admin {
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         let dead =
             |id: &NodeId| *id != driver.me && view.get(id).is_none_or(|peer| peer.membership == Membership::Dead);
-        let members = if roles.nodes.is_empty() {
-            driver.genesis.founders().len()
-        } else {
-            roles.members().count()
-        };
+        // Founders that are not admitted yet will be: the shape that is declared does not grow while the cluster forms.
+        let awaited = driver.genesis.founders().keys().filter(|id| roles.get(id).is_none());
+        let members = roles.members().count() + awaited.count();
         let caught_up = nodes
             .iter()
             .filter(|node| node.voter && node.membership == Membership::Alive && node.lag <= limits::CAUGHT_UP_LAG_MAX);

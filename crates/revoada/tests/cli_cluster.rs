@@ -33,13 +33,40 @@ impl Cluster {
         self.run_with(arguments, "")
     }
 
-    fn run_with(&self, arguments: &[&str], stdin: &str) -> Ran {
+    fn command(&self, arguments: &[&str]) -> Command {
         let program = std::env::var("REVOADA_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_revoada").to_owned());
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env("REVOADA_DIR", self.path("cluster"))
             .env_remove("RUST_LOG")
-            .current_dir(self.0.path())
+            .current_dir(self.0.path());
+        command
+    }
+
+    /// Starts a command that goes on, and what it prints goes to a file.
+    fn spawn(&self, arguments: &[&str], file: &str) -> Going {
+        let out = std::fs::File::create(self.path(file)).unwrap();
+        let child = self.command(arguments).stdin(Stdio::null()).stdout(out).spawn();
+        Going(child.unwrap())
+    }
+
+    /// Waits until a file contains a text.
+    fn until_told(&self, file: &str, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let told = std::fs::read_to_string(self.path(file)).unwrap();
+            if told.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "waited for {text:?}: {told}");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &str) -> Ran {
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -92,6 +119,17 @@ impl Drop for Cluster {
     }
 }
 
+/// A command that goes on until it is dropped.
+struct Going(std::process::Child);
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 struct Ran {
     code: i32,
     stdout: String,
@@ -134,6 +172,8 @@ fn config_map(name: &str) -> Value {
 fn a_drained_node_that_replicates_nothing_is_not_the_one_that_is_asked() {
     let cluster = Cluster::up(&["--nodes", "5"]);
     cluster.whole();
+    let _watch = cluster.spawn(&["watch", "ConfigMap", "-o", "json"], "watched");
+    cluster.until_told("watched", "bookmark");
     // The first of the folder, whom commands would ask first.
     let drained = cluster.run(&["drain", "node-1", "--wait"]);
     assert_eq!(drained.code, 0, "{}", drained.stderr);
@@ -152,6 +192,28 @@ fn a_drained_node_that_replicates_nothing_is_not_the_one_that_is_asked() {
     assert_eq!(
         cluster.json(&["list", "ConfigMap"])["items"].as_array().unwrap().len(),
         1
+    );
+    cluster.until_told("watched", "\"after\"");
+    for (name, revision, code, kind) in [
+        ("after", "0", 6, "conflict"),
+        ("after", "1", 6, "conflict"),
+        ("nothing", "0", 1, "not-found"),
+    ] {
+        let refused = cluster.run(&["delete", "ConfigMap", name, "--if-revision", revision, "-o", "json"]);
+        assert_eq!(
+            (refused.code, &refused.error()["kind"]),
+            (code, &json!(kind)),
+            "{name} at {revision}: {}",
+            refused.stderr
+        );
+    }
+    let socket = cluster.path("cluster/nodes/node-1/control.sock").display().to_string();
+    let asked = cluster.run(&["--endpoint", &socket, "get", "ConfigMap", "after"]);
+    assert_eq!(asked.code, 3, "{}", asked.stdout);
+    assert!(
+        asked.stderr.contains("neither a voter nor a standby"),
+        "{}",
+        asked.stderr
     );
     cluster.whole();
     let health = cluster.run(&["health", "-o", "json"]);
@@ -185,6 +247,15 @@ fn a_recovered_node_serves_when_the_command_returns_and_takes_the_others_in_as_t
         refused.stderr
     );
     assert_eq!(cluster.run(&["get", "ConfigMap", "before", "--stale"]).code, 0);
+    let health = cluster.run(&["health", "-o", "json"]);
+    assert_eq!(health.code, 1, "{}", health.stderr);
+    let checks = health.json()["checks"].clone();
+    let quorum = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "quorum");
+    assert_eq!(quorum.unwrap()["ok"], false, "the last leader is dead: {checks}");
 
     let asked = cluster.run(&["recover", "--quorum-lost", "--from", "node-2"]);
     assert_eq!(asked.code, 2, "nobody was there to confirm it");

@@ -316,6 +316,13 @@ impl Consensus {
         self.reads.newest().await
     }
 
+    /// Whether no log comes to this node any more, although the others go on: it is neither voter nor standby. Silence
+    /// alone is not that; without a quorum there is nothing to come.
+    pub async fn is_left_out(&self) -> bool {
+        let silent = self.heard_leader() > Duration::from_millis(limits::QUORUM_SILENCE_MS_MAX);
+        silent && !self.view().leads && self.reads.is_left_out().await
+    }
+
     /// Looks at the applied state of this node. `look` must be short; clone the root to read much.
     pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
         self.shared.read(look)

@@ -25,8 +25,14 @@ use crate::transport::link::CallError;
 
 /// Why the newest cannot be read now. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{0}")]
-pub struct ReadError(pub String);
+pub enum ReadError {
+    /// No confirmation came, or not what was confirmed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Another node, to which the log goes, knows that none comes to this one.
+    #[error("this node is neither a voter nor a standby, and no log reaches it: ask one of those")]
+    LeftOut,
+}
 
 /// Confirms reads. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +46,8 @@ struct Here {
     peers: Peers,
     id: NodeId,
     shared: Arc<Shared>,
+    /// When it was last found out, and what.
+    left_out: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 impl Reads {
@@ -51,6 +59,7 @@ impl Reads {
             peers,
             id,
             shared,
+            left_out: tokio::sync::Mutex::default(),
         });
         tokio::spawn(confirm_rounds(queue, here.clone()));
         Self { rounds, here }
@@ -59,9 +68,28 @@ impl Reads {
     /// Returns once the applied state of this node holds everything that was acknowledged before the call. Cancel-safe.
     pub async fn newest(&self) -> Result<(), ReadError> {
         let (confirmed, wait) = oneshot::channel();
-        let stopped = |_| ReadError("this node is stopping".to_owned());
+        let stopped = |_| ReadError::Unavailable("this node is stopping".to_owned());
         self.rounds.send(confirmed).await.map_err(|_| stopped(()))?;
         wait.await.map_err(|_| stopped(()))?
+    }
+
+    /// The node that reads.
+    pub(super) fn me(&self) -> NodeId {
+        self.here.id
+    }
+
+    /// Whether another node knows that no log comes to this one any more. Asked once for all who want to know.
+    pub async fn is_left_out(&self) -> bool {
+        let mut answered = self.here.left_out.lock().await;
+        let fresh = Duration::from_millis(limits::QUORUM_SILENCE_MS_MAX);
+        match *answered {
+            Some((at, left_out)) if at.elapsed() < fresh => left_out,
+            _ => {
+                let left_out = self.here.is_left_out().await;
+                *answered = Some((Instant::now(), left_out));
+                left_out
+            }
+        }
     }
 
     /// For another node: the index that it has to apply, if this node leads.
@@ -91,12 +119,14 @@ impl Here {
                 (metrics.current_leader, metrics.running_state.is_ok())
             };
             if !runs {
-                return Err(ReadError("consensus has stopped on this node".to_owned()));
+                return Err(ReadError::Unavailable("consensus has stopped on this node".to_owned()));
             }
             let index = match leader {
                 Some(leader) if leader == self.id => self.confirm(deadline - Instant::now()).await,
                 Some(leader) => self.ask(leader).await,
-                None => Err(ReadError("no leader is known: there may be no quorum".to_owned())),
+                None => Err(ReadError::Unavailable(
+                    "no leader is known: there may be no quorum".to_owned(),
+                )),
             };
             let failed = match index {
                 Ok(index) => match self.wait_applied(index, deadline).await {
@@ -113,11 +143,11 @@ impl Here {
     }
 
     async fn confirm(&self, limit: Duration) -> Confirmed {
-        let late = |_| ReadError("no quorum confirmed the leader in time".to_owned());
+        let late = |_| ReadError::Unavailable("no quorum confirmed the leader in time".to_owned());
         let linearizer = timeout(limit, self.raft.get_read_linearizer(ReadPolicy::ReadIndex))
             .await
             .map_err(late)?
-            .map_err(|error| ReadError(chain(&error)))?;
+            .map_err(|error| ReadError::Unavailable(chain(&error)))?;
         Ok(linearizer.read_log_id().index())
     }
 
@@ -127,23 +157,44 @@ impl Here {
             .peers
             .link(leader, Lane::Forward, limit)
             .await
-            .map_err(|error| ReadError(chain(&error)))?;
+            .map_err(|error| ReadError::Unavailable(chain(&error)))?;
         let limit = Duration::from_millis(limits::READ_MS_MAX);
         let answer = tokio::select! {
             answer = link.call(forward::verb::READ_INDEX, bytes::Bytes::new(), limit) => answer,
             () = superseded(&self.raft, leader) => Err(CallError::Broken),
         };
-        let answer = answer.map_err(|error| ReadError(format!("the leader: {error}")))?;
+        let answer = answer.map_err(|error| ReadError::Unavailable(format!("the leader: {error}")))?;
         cbor4ii::serde::from_slice::<Confirmed>(&answer)
-            .map_err(|error| ReadError(format!("the leader's answer is garbage: {error}")))?
+            .map_err(|error| ReadError::Unavailable(format!("the leader's answer is garbage: {error}")))?
+    }
+
+    /// Asks the leader that was, and then the voters that were: one of those may lead by now, or know who is left.
+    async fn is_left_out(&self) -> bool {
+        let others: Vec<NodeId> = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let voters = metrics.membership_config.membership().voter_ids();
+            let known: Vec<_> = metrics.current_leader.into_iter().chain(voters).collect();
+            known.into_iter().filter(|other| *other != self.id).collect()
+        };
+        for other in others {
+            match self.ask(other).await {
+                Ok(_) => return false,
+                Err(ReadError::LeftOut) => return true,
+                Err(ReadError::Unavailable(_)) => {}
+            }
+        }
+        false
     }
 
     async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadError> {
         let mut applied = self.shared.applied();
         match timeout_at(deadline, applied.wait_for(|applied| applied.index >= index)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(ReadError("this node is stopping".to_owned())),
-            Err(_) => Err(ReadError(format!("this node has not applied entry {index} in time"))),
+            Ok(Err(_)) => Err(ReadError::Unavailable("this node is stopping".to_owned())),
+            Err(_) => Err(ReadError::Unavailable(format!(
+                "this node has not applied entry {index} in time"
+            ))),
         }
     }
 }

@@ -247,11 +247,30 @@ fn nobody_answers(failures: &[(String, ClientError)]) -> CliError {
         .hint("`revoada up` starts the nodes that do not run; their logs are DIR/nodes/NAME/node.log");
     error.failure.causes = failures
         .iter()
-        .map(|(name, failure)| {
-            let causes = failure.causes();
-            let parts = std::iter::once(failure.to_string()).chain(causes);
-            format!("{name}: {}", parts.collect::<Vec<_>>().join(": "))
-        })
+        .map(|(name, failure)| format!("{name}: {}", on_one_line(failure)))
         .collect();
     error
+}
+
+/// An error and its causes as one line; what a cause says again is said once.
+pub fn on_one_line(error: &ClientError) -> String {
+    let mut parts = vec![error.to_string()];
+    parts.extend(error.causes());
+    parts.dedup();
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use revoada::client::Failure;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_says_the_same_again_is_said_once() {
+        let mut failure = Failure::new(ErrorKind::Unavailable, "this node could not start");
+        failure.causes = vec!["this node could not start".to_owned(), "no space left".to_owned()];
+        let error = ClientError::Refused(failure);
+        assert_eq!(on_one_line(&error), "this node could not start: no space left");
+    }
 }
