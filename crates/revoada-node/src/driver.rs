@@ -152,6 +152,7 @@ impl Driver {
                     since_ms: at(refused.map_or(peer.since, Instant::from_std)),
                     excused: facts.by_operator,
                     location: Some(location).filter(|_| refused.is_none() && peer.membership == Membership::Alive),
+                    log_went_back: refused.is_some(),
                 };
                 (*id, seen)
             })
@@ -164,6 +165,7 @@ impl Driver {
                     since_ms: at(self.started),
                     excused: false,
                     location: None,
+                    log_went_back: self.positions.refused_since(id).is_some(),
                 });
             }
         }

@@ -198,3 +198,16 @@ fn json_words_for_numbers_that_are_not_finite_are_findings_that_name_their_field
         );
     }
 }
+
+/// `kubectl` reads 8 from both; the reader of manifests reads the former alike, and refuses the latter.
+#[test]
+fn a_yaml_number_that_begins_with_a_zero_is_octal() {
+    for number in ["010", "08"] {
+        let text = format!(
+            "apiVersion: revoada.dev/v1\nkind: Cluster\nname: homelab\nface: {{kind: pure-raft}}\n\
+             topology: {{kind: quorum-3m}}\nstrategy: {{standbys: {number}}}\n"
+        );
+        let declaration = check(text.as_bytes(), None).expect("YAML").into_result();
+        assert_eq!(declaration.expect("coherent").strategy().standbys, 8, "{number}");
+    }
+}
