@@ -1,6 +1,5 @@
 //! Every queue, loop and buffer has its limit here, by name (invariant 8).
 
-/// A document of one resource has fewer bytes than this; others are refused before they are parsed.
 use std::time::Duration;
 
 /// The largest document of one resource, in bytes; larger ones are refused before they are parsed.
@@ -144,6 +143,10 @@ pub const WRITE_PATIENCE_MS: u64 = 5_000;
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 16 << 20;
 /// A checkpoint is written when the log has grown by the size of the state and this much, in bytes.
 pub const CHECKPOINT_LOG_BYTES_MAX: u64 = 128 << 20;
+/// How much of a checkpoint is written before its writer rests, in bytes.
+pub const CHECKPOINT_PIECE_BYTES: u64 = 1 << 20;
+/// How many times as long as it worked the writer of a checkpoint rests.
+pub const CHECKPOINT_RESTS_PER_WORK: u32 = 3;
 /// The largest declaration or genesis, in bytes: a thousand times what one needs.
 pub const DECLARATION_BYTES_MAX: usize = 1_048_576;
 /// The longest duration that a declaration may state, a hundred years: added to any clock it does not overflow.

@@ -19,6 +19,7 @@ use revoada_core::genesis::Genesis;
 use revoada_core::machine::ClusterState;
 use serde::{Deserialize, Serialize};
 
+use super::gentle::Gentle;
 use super::types::SnapshotMeta;
 
 const MAGIC: &[u8; 8] = b"RVCHKPNT";
@@ -185,7 +186,7 @@ impl Checkpoints {
         };
         let written = (|| {
             let mut out = Hashing {
-                inner: BufWriter::with_capacity(1 << 18, File::create(&part)?),
+                inner: BufWriter::with_capacity(1 << 18, Gentle::new(File::create(&part)?)),
                 hasher: blake3::Hasher::new(),
             };
             out.write_all(MAGIC)?;
@@ -206,6 +207,7 @@ impl Checkpoints {
             out.inner
                 .into_inner()
                 .map_err(io::IntoInnerError::into_error)?
+                .into_inner()
                 .sync_all()
         })();
         if let Err(error) = written {

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod forward;
+mod gentle;
 mod log_store;
 mod machine;
 mod network;

@@ -93,7 +93,7 @@ pub async fn run(context: &Context, arguments: &Delete) -> Outcome {
 fn targets(arguments: &Delete) -> Result<Vec<Target>, CliError> {
     let namespace = arguments.namespace.as_deref();
     match (&arguments.kind, &arguments.name) {
-        (Some(kind), Some(name)) => Ok(vec![target::one(kind, namespace, name)]),
+        (Some(kind), Some(name)) => Ok(vec![target::one(kind, namespace, name)?]),
         _ => {
             let resources = files::manifests(&arguments.files, namespace)?;
             Ok(resources.into_iter().map(|one| one.reference.into()).collect())

@@ -65,13 +65,22 @@ fn nodes(nodes: &[NodeStatus]) -> Table {
             membership_cell(node.membership),
             raft(node).into(),
             node.lag.to_string().into(),
-            node.address.to_string().into(),
+            address(node).into(),
             node.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()).into(),
             node.rss_bytes.map_or_else(|| "-".to_owned(), bytes).into(),
             node.uptime_ms.map_or_else(|| "-".to_owned(), duration).into(),
         ]);
     }
     table
+}
+
+/// Where it is, once it has been heard of.
+fn address(node: &NodeStatus) -> String {
+    if node.address.ip().is_unspecified() {
+        "-".to_owned()
+    } else {
+        node.address.to_string()
+    }
 }
 
 /// A role, coloured.

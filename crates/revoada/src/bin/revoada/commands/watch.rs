@@ -63,6 +63,7 @@ pub async fn run(context: &Context, arguments: Watch) -> Outcome {
             CliError::invalid(format!("a watch is not printed as {}", format.name())).hint("-o table, json or name"),
         );
     }
+    target::check(&kind, namespaces.namespace.as_deref(), name.as_deref())?;
     let mut request = WatchResources {
         group: target::group(&kind),
         kind: kind.kind,
