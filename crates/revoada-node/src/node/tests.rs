@@ -115,6 +115,19 @@ async fn a_folder_has_one_owner_at_a_time() {
 }
 
 #[tokio::test]
+async fn nobody_else_on_the_machine_looks_into_the_folder_whoever_made_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let folder = options.config.folder.clone();
+    let mode = || fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
+    drop(Node::prepare(self::options(dir.path())).unwrap());
+    assert_eq!(mode(), 0o700);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Node::prepare(options).unwrap());
+    assert_eq!(mode(), 0o700);
+}
+
+#[tokio::test]
 async fn a_boot_that_fails_is_told_on_the_control_socket_until_the_node_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());

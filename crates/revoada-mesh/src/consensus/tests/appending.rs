@@ -108,7 +108,7 @@ async fn what_is_on_its_way_to_a_follower_that_takes_nothing_is_bounded() {
     assert!(timeout(limit, answers.next()).await.is_err(), "nobody has answered");
     let bytes = taken.load(Ordering::SeqCst) * PIECE;
     assert!(
-        bytes >= PIECE && bytes <= limits::APPENDS_IN_FLIGHT_BYTES_MAX + PIECE,
+        (PIECE..=limits::APPENDS_IN_FLIGHT_BYTES_MAX + PIECE).contains(&bytes),
         "{bytes}"
     );
 }
