@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use revoada_core::resource::ResourceRef;
+use revoada_core::error::ErrorKind;
+use revoada_core::resource::{Resource, ResourceFormat, ResourceRef};
+use revoada_core::snapshot::{Header, SnapshotWriter};
 use revoada_store::audit::{Audit, AuditLog};
 use revoada_store::conformance::{self, Fresh};
 use revoada_store::{
@@ -129,4 +131,52 @@ async fn the_suite_finds_a_backend_that_does_not_compare() {
     let report = conformance::run(|| fresh(Careless(MemoryBackend::new()))).await;
     let failed: Vec<&str> = report.failed.iter().map(|(case, _)| *case).collect();
     assert_eq!(failed, ["an expected revision is compared before anything is written"]);
+}
+
+/// A whole snapshot, digests and all, that holds this document in that place.
+fn crafted(name: &str, document: &str) -> Vec<u8> {
+    let header = Header {
+        revision: 9,
+        declaration: String::new(),
+        created_by: "an attacker".to_owned(),
+    };
+    let reference = ResourceRef {
+        group: String::new(),
+        kind: "A".to_owned(),
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
+    let mut writer = SnapshotWriter::new(Vec::new(), header).unwrap();
+    writer
+        .entry(&reference, ResourceFormat::Yaml, document.as_bytes())
+        .unwrap();
+    writer.finish().unwrap().0
+}
+
+#[tokio::test]
+async fn a_whole_snapshot_that_lies_about_its_documents_restores_nothing() {
+    let folders = Folders::new();
+    let path = folders.next();
+    let (memory, plain) = (MemoryBackend::new(), folder(&path));
+    let kept = Resource::parse("kind: A\nmetadata: {name: kept}\n".into(), ResourceFormat::Yaml).unwrap();
+    let backends: [&dyn StoreBackend; 2] = [&memory, &plain];
+    for backend in backends {
+        backend.apply(ApplyRequest::one(kept.clone())).await.unwrap();
+        for (name, document) in [
+            ("other", "kind: A\nmetadata: {name: a}\n"),
+            ("..", "kind: A\nmetadata: {name: ..}\n"),
+            ("../../x", "kind: A\nmetadata: {name: ../../x}\n"),
+            ("a", "kind: A\nmetadata: {name: a, namespace: elsewhere}\n"),
+            ("a", "kind: [\n"),
+            ("a", "kind: A\nmetadata: {name: a}\n---\nkind: A\nmetadata: {name: b}\n"),
+        ] {
+            let file = crafted(name, document);
+            let error = backend.restore(&mut file.as_slice()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{name}: {error}");
+        }
+        let got = backend.get(&kept.reference, ReadOptions::LINEARIZABLE).await.unwrap();
+        assert_eq!((got.revision, got.resource), (2, kept.clone()));
+        let sound = crafted("a", "kind: A\nmetadata: {name: a}\n");
+        backend.restore(&mut sound.as_slice()).await.unwrap();
+    }
 }
