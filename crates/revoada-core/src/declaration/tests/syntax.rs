@@ -93,6 +93,22 @@ fn what_is_no_document_is_an_error_and_no_finding() {
         let said = refused(text.as_bytes(), format);
         assert!(said.starts_with(expected), "{:.40}: {said}", text);
     }
+    // Every other construct of HCL that nests.
+    for open in [
+        "(",
+        "{b=",
+        "\"${",
+        "f(",
+        "[for x in ",
+        "b[b",
+        "\"%{if ",
+        "<<E\n${",
+        "-(",
+        "(b ? ",
+    ] {
+        let said = refused(format!("a = {}", open.repeat(20_000)).as_bytes(), Hcl);
+        assert!(said.starts_with("it is not valid HCL: "), "{open}: {said}");
+    }
     let latin = refused(b"name: caf\xe9", Yaml);
     assert!(latin.starts_with("it is not UTF-8 at byte 9"), "{latin}");
     let large = refused(&vec![b' '; DECLARATION_BYTES_MAX + 1], Json);

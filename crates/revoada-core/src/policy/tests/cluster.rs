@@ -1,13 +1,14 @@
 //! A cluster without nodes: it executes steps at once, and shows the policy what a driver would.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use revoada_attest::{Digest, NodeId, Role};
 
 use crate::policy::{Founder, Intent, Observed, Plan, Replication, Seen, Spread, Step, Wish, WishKind, WishRefused};
 use crate::policy::{admissible, admission, plan, survives, voters_declared};
 use crate::roles::{Location, Membership, Roles};
-use crate::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quorum3M, Solo, TopologyStrategy};
+use crate::topology::{Cluster3MNW, MeshAllPeers, Pair, PairWithWitness, Phalanx, Quorum3M, Solo, TopologyStrategy};
 
 /// How long a new learner takes to catch up.
 const CATCH_UP_MS: u64 = 50;
@@ -28,6 +29,12 @@ pub(super) enum TestShape {
 }
 
 impl TestShape {
+    /// A pair whose third node breaks the tie.
+    pub(super) fn witnessed() -> Self {
+        static WITNESSED: LazyLock<PairWithWitness> = LazyLock::new(|| Pair::with_witness("n3"));
+        Self::BuiltIn(&*WITNESSED)
+    }
+
     /// The built-in topologies, in the order of their names' list.
     pub(super) const BUILT_IN: [Self; 6] = [
         Self::BuiltIn(&Solo),

@@ -54,7 +54,7 @@ fn shape() -> impl Strategy<Value = TestShape> {
         TestShape::Ratio,
         TestShape::Even,
     ];
-    prop::sample::select([own, TestShape::BUILT_IN].concat())
+    prop::sample::select([&own[..], &TestShape::BUILT_IN, &[TestShape::witnessed()]].concat())
 }
 
 /// A history: the shape, the number of founders and of standbys, and events, each with how many steps follow it.
