@@ -354,10 +354,14 @@ impl ClusterAdmin for Admin {
                 name: "redundancy".to_owned(),
                 ok: cluster.redundancy.voters_caught_up >= cluster.redundancy.voters_declared,
                 detail: format!(
-                    "{} of {} declared voters are alive and caught up; {} more losses leave a quorum",
+                    "{} of {} declared voters are alive and caught up; {}",
                     cluster.redundancy.voters_caught_up,
                     cluster.redundancy.voters_declared,
-                    cluster.redundancy.survives
+                    match cluster.redundancy.survives {
+                        0 => "no further loss is survived".to_owned(),
+                        1 => "1 more loss is survived".to_owned(),
+                        losses => format!("{losses} more losses are survived"),
+                    }
                 ),
             },
         ];

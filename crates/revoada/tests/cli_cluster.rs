@@ -235,6 +235,9 @@ fn a_recovered_node_serves_when_the_command_returns_and_takes_the_others_in_as_t
     let cluster = Cluster::up(&["--topology", "quorum-3m", "--nodes", "3"]);
     cluster.whole();
     assert_eq!(cluster.apply(&config_map("before")).code, 0);
+    let again = cluster.run(&["up", "--detach", "--node-arg", "zone=b"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert!(again.stderr.contains("at their next start"), "{}", again.stderr);
     for lost in ["node-1", "node-3"] {
         assert_eq!(cluster.run(&["kill", lost]).code, 0);
     }

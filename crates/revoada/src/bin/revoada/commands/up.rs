@@ -186,6 +186,13 @@ fn resume(folder: &Folder, mut record: Record, arguments: &Up) -> Result<Record,
         record.node_args = arguments.node_args.clone();
         config::check(folder, &record)?;
         record.write(&folder.record())?;
+        if record
+            .nodes
+            .iter()
+            .any(|node| Process::find(folder, &node.name).is_some())
+        {
+            note("nodes that run already take --node-arg at their next start");
+        }
     }
     Ok(record)
 }

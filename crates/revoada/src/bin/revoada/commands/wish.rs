@@ -27,12 +27,13 @@ pub async fn run(context: &Context, wish: Wish, of: &OfNode) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// A wish that begins with something else than a block about this node has none yet: it is noted in the log.
+/// The block is the first of the change, and perhaps about the node that takes over. A wish that has none yet is noted
+/// in the log.
 fn told(wish: Wish, granted: &WishGranted) -> String {
     let verb = if granted.done { "is" } else { "will be" };
     let block = granted
         .index
-        .map_or_else(String::new, |index| format!(" (block {index} of the chain)"));
+        .map_or_else(String::new, |index| format!(" (from block {index} of the chain on)"));
     format!("{} {verb} {}{block}\n", granted.node, wish.participle())
 }
 
@@ -50,7 +51,13 @@ mod tests {
         let told = |index, done| told(Wish::Promote, &granted(index, done));
         assert_eq!(told(None, false), "node-1 will be promoted\n");
         assert_eq!(told(None, true), "node-1 is promoted\n");
-        assert_eq!(told(Some(7), false), "node-1 will be promoted (block 7 of the chain)\n");
-        assert_eq!(told(Some(7), true), "node-1 is promoted (block 7 of the chain)\n");
+        assert_eq!(
+            told(Some(7), false),
+            "node-1 will be promoted (from block 7 of the chain on)\n"
+        );
+        assert_eq!(
+            told(Some(7), true),
+            "node-1 is promoted (from block 7 of the chain on)\n"
+        );
     }
 }
