@@ -15,6 +15,8 @@ pub const LINK_FRAME_BYTES_MAX: usize = 32 << 20;
 pub const HELLO_BYTES_MAX: usize = 4096;
 /// How long a connection may take from its first byte to the end of the hello, in milliseconds.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// After how long a handshake gives its place to whoever waits for one, in milliseconds.
+pub const HANDSHAKE_MS_CONTENDED: u64 = 500;
 /// How many connections of one listener may be in the handshake at once; more wait to be accepted.
 pub const HANDSHAKES_MAX: usize = 64;
 /// How many authenticated connections one peer may hold; the oldest of a concern is not closed, the new one refused.

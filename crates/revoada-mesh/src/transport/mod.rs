@@ -9,7 +9,7 @@ pub mod link;
 mod tests;
 mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -25,8 +25,8 @@ use revoada_core::limits;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
@@ -281,14 +281,17 @@ impl Transport {
     /// Accepts connections for ever and gives each to the handler of its protocol, on a task of its own.
     ///
     /// Garbage, slow handshakes and unknown keys cost the one connection and nobody else: at most
-    /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`].
+    /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`]; where somebody
+    /// waits for its place, the oldest goes after [`limits::HANDSHAKE_MS_CONTENDED`], so that callers who say nothing
+    /// cannot keep nodes out.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, handlers: BTreeMap<Protocol, Handler>) {
         let handlers = Arc::new(handlers);
         let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        let mut pending = VecDeque::new();
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             while tasks.try_join_next().is_some() {}
-            let Ok(slot) = handshakes.clone().acquire_owned().await else {
+            let Some(slot) = room(&handshakes, &mut pending).await else {
                 return;
             };
             let (tcp, address) = match listener.accept().await {
@@ -302,9 +305,19 @@ impl Transport {
                 }
             };
             let (transport, handlers) = (self.clone(), handlers.clone());
+            let over = CancellationToken::new();
+            pending.push_back(Handshake {
+                since: Instant::now(),
+                over: over.clone(),
+            });
             tasks.spawn(async move {
                 let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-                let welcomed = timeout(limit, transport.welcome(tcp, address)).await;
+                let welcomed = over.run_until_cancelled(timeout(limit, transport.welcome(tcp, address)));
+                let Some(welcomed) = welcomed.await else {
+                    tracing::debug!(%address, "connection refused: others waited for its place");
+                    return;
+                };
+                over.cancel();
                 drop(slot);
                 match welcomed {
                     Ok(Ok((protocol, connection))) => {
@@ -404,6 +417,27 @@ impl Transport {
             ended,
         }
     }
+}
+
+/// A handshake that was begun; over when it has ended, or has to.
+struct Handshake {
+    since: Instant,
+    over: CancellationToken,
+}
+
+/// Waits until one more handshake may run.
+async fn room(handshakes: &Arc<Semaphore>, pending: &mut VecDeque<Handshake>) -> Option<OwnedSemaphorePermit> {
+    pending.retain(|handshake| !handshake.over.is_cancelled());
+    let slot = handshakes.clone().acquire_owned();
+    let Some(oldest) = pending.front() else {
+        return slot.await.ok();
+    };
+    let patience = Duration::from_millis(limits::HANDSHAKE_MS_CONTENDED);
+    if let Ok(slot) = timeout_at(oldest.since + patience, slot).await {
+        return slot.ok();
+    }
+    oldest.over.cancel();
+    handshakes.clone().acquire_owned().await.ok()
 }
 
 /// A connection's place among those that stand, until this is dropped.

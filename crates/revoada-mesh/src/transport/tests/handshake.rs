@@ -247,3 +247,20 @@ async fn a_node_that_may_be_here_no_longer_loses_the_connections_that_it_has() {
     let (_, refusal) = refused_by_peer(call(&two, &listening).await);
     assert_eq!(refusal.kind, RefusalKind::UnknownKey);
 }
+
+#[tokio::test]
+async fn callers_who_say_nothing_keep_no_node_out() {
+    let listening = listen(transport(1, 9), echo()).await;
+    let mut silent = Vec::new();
+    for _ in 0..limits::HANDSHAKES_MAX + 4 {
+        silent.push(TcpStream::connect(listening.address).await.unwrap());
+    }
+    // Its turn comes behind those, and before they run out of time by themselves.
+    echoes(&mut call(&transport(2, 9), &listening).await.unwrap()).await;
+    // Only as many made room as were waited for.
+    let mut byte = [0; 1];
+    let last = silent.last_mut().unwrap();
+    let quiet = timeout(Duration::from_millis(20), last.read(&mut byte)).await;
+    assert!(quiet.is_err(), "it was hung up on: {quiet:?}");
+    ends(&mut silent[0]).await;
+}
