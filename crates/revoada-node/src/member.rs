@@ -181,6 +181,11 @@ impl<R: Runtime> Member<R> {
         &self.consensus
     }
 
+    /// Who may speak with it.
+    pub fn gate(&self) -> Arc<dyn Gate> {
+        self.gate.clone()
+    }
+
     /// The addresses that it knows.
     pub fn book(&self) -> &Arc<AddressBook> {
         self.peers.book()

@@ -292,11 +292,11 @@ async fn an_evicted_node_loses_the_connections_that_it_has() {
     fs::create_dir_all(&options.config.folder).unwrap();
     let slot: Slot = Arc::new(RwLock::new(Router::new()));
     let services = Services::boot(&options, &slot, None).await.unwrap();
-    let consensus = services.consensus.clone();
+    let consensus = services.member.consensus().clone();
     let address = options.config.listen;
     let guest = Guest(Hello {
         name: "node-9".to_owned(),
-        ..services.gate.hello()
+        ..services.member.gate().hello()
     });
     let guest = Transport::new(&key(9), Arc::new(guest)).unwrap();
     let call = async || guest.connect(address, None, Protocol::Forward, SOON).await;
