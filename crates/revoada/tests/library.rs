@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use revoada::core::declaration::{BackendConfig, BackendSpec, ClusterDeclaration, FabricFace, prescribed_for};
 use revoada::core::error::ErrorKind;
 use revoada::core::resource::{Resource, ResourceFormat};
+use revoada::store::admin::Wish;
 use revoada::store::{FolderBackend, FolderConfig, MemoryBackend, StoreBackend, conformance};
-use revoada::{Cluster, ClusterBuilder, ClusterRuntimeError, FabricStrategy, Quorum3M, Solo};
+use revoada::{Cluster, Cluster3MNW, ClusterBuilder, ClusterRuntimeError, FabricStrategy, Quorum3M, Solo};
 
 fn three() -> ClusterBuilder {
     Cluster::builder()
@@ -292,4 +293,19 @@ async fn a_cluster_that_has_just_started_declares_as_many_voters_as_its_nodes_ma
         .unwrap();
     // The founders are admitted one after the other, and writes are taken before the last of them.
     assert_eq!(cluster.status().await.unwrap().cluster.redundancy.voters_declared, 5);
+}
+
+#[tokio::test]
+async fn a_read_finds_a_node_that_holds_the_state_after_another_was_drained() {
+    let cluster = three().topology(Cluster3MNW).nodes(5).start().await.unwrap();
+    let applied = cluster.apply(hello()).await.unwrap();
+    // The node that is asked where nobody knows better.
+    let nodes = cluster.status().await.unwrap().nodes;
+    let first = nodes.iter().min_by_key(|node| node.id).unwrap();
+    cluster.role_wish(&first.name, Wish::Drain, true).await.unwrap();
+    for _ in 0..2 {
+        let got = cluster.get(&applied[0].reference).await.unwrap();
+        assert_eq!(got.revision, applied[0].revision);
+    }
+    cluster.shutdown().await.unwrap();
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use revoada_core::declaration::ClusterDeclaration;
 use revoada_core::resource::{Resource, ResourceRef};
 use revoada_core::topology::TopologyStrategy;
-use revoada_store::admin::{ClusterStatus, HealthReport};
+use revoada_store::admin::{ClusterStatus, HealthReport, Wish, WishGranted};
 use revoada_store::{
     Applied, ApplyRequest, Deleted, Got, KindFilter, ListRequest, Listing, ReadOptions, Restored, Snapshotted,
     StoreBackend, WatchRequest, WatchStream,
@@ -239,6 +239,18 @@ impl Cluster {
         self.nodes()?
             .call(|node| async move { Ok(node.admin.status().await?) })
             .await
+    }
+
+    /// Asks for a change of a node's role, as an operator. Returns when it is committed, with `wait` when it is done.
+    pub async fn role_wish(&self, node: &str, wish: Wish, wait: bool) -> Result<WishGranted> {
+        let nodes = self.nodes()?;
+        let name = node.to_owned();
+        let granted = nodes
+            .call(move |node| async move { Ok(node.admin.role_wish(&name, wish, wait).await?) })
+            .await;
+        // A node that was drained holds the state no longer.
+        nodes.forget_holder();
+        granted
     }
 }
 

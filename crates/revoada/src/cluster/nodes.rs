@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use revoada_core::declaration::ClusterDeclaration;
 use revoada_core::genesis::{Founder, Genesis};
+use revoada_core::roles::Membership;
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::identity;
 use revoada_mesh::log::LogOptions;
 use revoada_node::config::NodeConfig;
 use revoada_node::{Node, NodeOptions, Running, Stopped};
 use revoada_store::StoreBackend;
-use revoada_store::admin::ClusterState;
+use revoada_store::admin::{ClusterState, NodeStatus};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ use crate::system;
 
 /// An embedded node's log is small: many of them may live in one program.
 const SEGMENT_BYTES: u32 = 4 << 20;
+
+/// How long a node that holds the state is taken to go on doing so.
+const HOLDER_LASTS: Duration = Duration::from_millis(500);
 
 struct Thread {
     name: String,
@@ -39,6 +43,8 @@ struct Thread {
 pub(super) struct Nodes {
     threads: parking_lot::Mutex<Vec<Thread>>,
     stop: CancellationToken,
+    /// A node that holds the state, and when that was found out.
+    holder: parking_lot::Mutex<Option<(Instant, String)>>,
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -89,6 +95,7 @@ impl Nodes {
         let started = Self {
             threads: parking_lot::Mutex::default(),
             stop: stop.clone(),
+            holder: parking_lot::Mutex::default(),
             _temporary: temporary,
         };
         for (founder, listen) in genesis.founders().values().zip(addresses) {
@@ -155,13 +162,42 @@ impl Nodes {
         }
     }
 
-    /// The backend of a running node.
+    /// The backend of a running node, of one that holds the state where that is known.
     pub fn store(&self) -> Result<Arc<dyn StoreBackend>, ClusterRuntimeError> {
+        let holder = self.holder.lock().clone().map(|(_, name)| name);
+        let (_, running) = self.running(holder.as_deref()).ok_or(ClusterRuntimeError::NotRunning)?;
+        Ok(running.store)
+    }
+
+    /// The node of that name, or whichever runs.
+    fn running(&self, name: Option<&str>) -> Option<(Handle, Running)> {
         let threads = self.threads.lock();
-        let store = threads
-            .iter()
-            .find_map(|thread| Some(thread.running.borrow().as_ref()?.store.clone()));
-        store.ok_or(ClusterRuntimeError::NotRunning)
+        let of = |thread: &Thread| Some((thread.runtime.clone(), thread.running.borrow().clone()?));
+        let named = threads.iter().filter(|thread| name == Some(thread.name.as_str()));
+        named.chain(threads.iter()).find_map(of)
+    }
+
+    /// Has the next call find out anew who holds the state.
+    pub fn forget_holder(&self) {
+        self.holder.lock().take();
+    }
+
+    /// A node that holds the state: one that was drained, or is a worker beyond the standbys, could not answer a read.
+    async fn holder(&self) -> Option<String> {
+        if let Some((since, name)) = &*self.holder.lock()
+            && since.elapsed() < HOLDER_LASTS
+        {
+            return Some(name.clone());
+        }
+        let (runtime, running) = self.running(None)?;
+        let status = runtime.spawn(async move { running.admin.status().await });
+        let status = status.await.ok()?.ok()?;
+        let holds = |node: &&NodeStatus| node.membership == Membership::Alive && (node.voter || node.learner);
+        let nodes = status.nodes.iter();
+        let leader = nodes.clone().find(|node| node.leader);
+        let name = leader.into_iter().chain(nodes.filter(holds)).next()?.name.clone();
+        *self.holder.lock() = Some((Instant::now(), name.clone()));
+        Some(name)
     }
 
     async fn pause(&self) {
@@ -178,11 +214,8 @@ impl Nodes {
         T: Send + 'static,
         F: Future<Output = Result<T, ClusterRuntimeError>> + Send + 'static,
     {
-        let node = self.threads.lock().iter().find_map(|thread| {
-            let running = thread.running.borrow().clone()?;
-            Some((thread.runtime.clone(), running))
-        });
-        let (runtime, running) = node.ok_or(ClusterRuntimeError::NotRunning)?;
+        let holder = self.holder().await;
+        let (runtime, running) = self.running(holder.as_deref()).ok_or(ClusterRuntimeError::NotRunning)?;
         runtime
             .spawn(act(running))
             .await
