@@ -4,6 +4,7 @@
 //! own `stream_append` waits for each answer before the next request; on loopback that alone costs two thirds of the
 //! throughput. Heartbeats and votes have a link of their own (`peers`).
 
+use revoada_attest::planted::{Bug, is_planted};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -429,9 +430,14 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
                 continue;
             }
             verb::VOTE | verb::PRE_VOTE => {
-                let Ok(request) = decode::<R, VoteRequest<Types<R>>>(&body) else {
+                let Ok(mut request) = decode::<R, VoteRequest<Types<R>>>(&body) else {
                     return;
                 };
+                if is_planted(Bug::VotesForAnybody)
+                    && let Some(last) = &mut request.last_log_id
+                {
+                    last.index += 1_000_000;
+                }
                 let (raft, answers) = (raft.clone(), answers.clone());
                 R::detach(stop.clone().run_until_cancelled_owned(async move {
                     let answer = match verb {
