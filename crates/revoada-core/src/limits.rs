@@ -15,6 +15,8 @@ pub const LINK_FRAME_BYTES_MAX: usize = 32 << 20;
 pub const HELLO_BYTES_MAX: usize = 4096;
 /// How long a connection may take from its first byte to the end of the hello, in milliseconds.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// After how long a handshake gives its place to whoever waits for one, in milliseconds.
+pub const HANDSHAKE_MS_CONTENDED: u64 = 500;
 /// How many connections of one listener may be in the handshake at once; more wait to be accepted.
 pub const HANDSHAKES_MAX: usize = 64;
 /// How many authenticated connections one peer may hold; the oldest of a concern is not closed, the new one refused.
@@ -29,7 +31,12 @@ pub const LINK_UNACKNOWLEDGED_MS_MAX: u32 = 3_000;
 pub const LINK_CALLS_MAX: usize = 4096;
 /// How many appends a leader may have in flight to one follower.
 pub const APPENDS_IN_FLIGHT_MAX: usize = 16;
-/// After how long without an answer an append stream is taken for lost, in milliseconds.
+/// With how many bytes of appends in flight to one follower a leader sends no more.
+pub const APPENDS_IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
+/// How fast a follower has to take appends, in bytes each second, not to be taken for lost while it does.
+pub const APPEND_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+/// After how long without an answer an append stream is taken for lost, in milliseconds,
+/// besides the time that the bytes on their way may take.
 pub const APPEND_SILENCE_MS_MAX: u64 = 1_000;
 /// How many bytes of entries go into one append, at least one entry.
 pub const APPEND_BYTES_MAX: u64 = 4 << 20;
@@ -126,6 +133,8 @@ pub const QUARANTINE_ALIVE_MS: u64 = 600_000;
 pub const ROLE_CHANGE_INTERVAL_MS: u64 = 60_000;
 /// How many log entries go into one append.
 pub const APPEND_ENTRIES_MAX: u64 = 512;
+/// How many bytes of commands are applied before whatever else shares the thread has its turn: some milliseconds.
+pub const APPLY_BYTES_PER_TURN: usize = 256 * 1024;
 /// How many entries stay in the log behind a checkpoint, so that a node that was away shortly needs no checkpoint.
 pub const ENTRIES_KEPT_BEHIND_CHECKPOINT: u64 = 2_000;
 /// How long a leader leaves a follower alone that cannot be reached: openraft's notation, doubling up to the last.
@@ -136,6 +145,10 @@ pub const WRITE_PATIENCE_MS: u64 = 5_000;
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 16 << 20;
 /// A checkpoint is written when the log has grown by the size of the state and this much, in bytes.
 pub const CHECKPOINT_LOG_BYTES_MAX: u64 = 128 << 20;
+/// How much of a checkpoint is written before its writer rests, in bytes.
+pub const CHECKPOINT_PIECE_BYTES: u64 = 1 << 20;
+/// How many times as long as it worked the writer of a checkpoint rests.
+pub const CHECKPOINT_RESTS_PER_WORK: u32 = 3;
 /// The largest declaration or genesis, in bytes: a thousand times what one needs.
 pub const DECLARATION_BYTES_MAX: usize = 1_048_576;
 /// The longest duration that a declaration may state, a hundred years: added to any clock it does not overflow.
@@ -191,6 +204,8 @@ pub const HISTORY_BYTES_MAX: u64 = 64 << 20;
 pub const HISTORY_EVENTS_MAX: usize = 200_000;
 /// After how long without word from a quorum, or from a leader, a node says that there is none, in milliseconds.
 pub const QUORUM_SILENCE_MS_MAX: u64 = 2_000;
+/// How often who waits for changes on a silent node looks whether any will come there, in milliseconds.
+pub const LEFT_OUT_LOOK_MS: u64 = 3_000;
 /// How long a forwarded wish may take, in milliseconds.
 pub const WISH_MS_MAX: u64 = 10_000;
 /// How long somebody may wait until a wish is done, in milliseconds.

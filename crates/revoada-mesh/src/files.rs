@@ -9,10 +9,13 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// See the module. All of it blocks.
 pub trait Files: Send + Sync + Debug {
@@ -64,6 +67,10 @@ pub trait OpenFile: Send + Sync + Debug {
 
     /// Makes its bytes and its length durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Begins to write `done` to the disk, where the file system can be told to, and leaves disk and processor to others
+    /// for the time of `pause`, where there are others.
+    fn rest(&self, done: Range<u64>, pause: Duration);
 }
 
 /// Fills `buffer` from `offset` on, or fails with `UnexpectedEof`.
@@ -245,6 +252,13 @@ impl OpenFile for SystemFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+
+    fn rest(&self, done: Range<u64>, pause: Duration) {
+        // Not to be read again soon: the kernel begins to write such pages. It is advice, and a refusal costs nothing.
+        let bytes = NonZeroU64::new(done.end - done.start);
+        let _ = rustix::fs::fadvise(&self.file, done.start, bytes, rustix::fs::Advice::DontNeed);
+        std::thread::sleep(pause);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use revoada_attest::planted::{Bug, is_planted};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -148,7 +149,7 @@ impl<R: Runtime> Keyspace for RaftKeyspace<R> {
                 .newest()
                 .await
                 .map_err(|error| KeyspaceError::Unavailable {
-                    what: error.0,
+                    what: error.to_string(),
                     source: None,
                 })?;
         }
@@ -161,19 +162,49 @@ impl<R: Runtime> Keyspace for RaftKeyspace<R> {
 
     async fn changed(&self, revision: Revision) -> Option<Revision> {
         let mut applied = self.consensus.applied();
-        let newer = wait_until::<R, _>(&mut applied, |applied| applied.revision > revision).await?;
-        Some(newer.revision)
+        let look = Duration::from_millis(limits::LEFT_OUT_LOOK_MS);
+        loop {
+            // A node that is drained, or no standby any more, would be silent for ever.
+            tokio::select! {
+                biased;
+                newer = wait_until::<R, _>(&mut applied, |applied| applied.revision > revision) => {
+                    return newer.map(|newer| newer.revision);
+                }
+                () = R::sleep(look) => {}
+            }
+            if self.consensus.is_left_out().await {
+                return None;
+            }
+        }
     }
 
     async fn checks(&self) -> Vec<Check> {
         let view = self.consensus.view();
+        // A leader that died is known until there is another.
+        let silence = match view.leads {
+            true if view.voters.len() == 1 => Some(Duration::ZERO),
+            true => view.quorum_answered,
+            false => Some(self.consensus.heard_leader()),
+        };
+        let silent = silence.is_none_or(|silence| silence > Duration::from_millis(limits::QUORUM_SILENCE_MS_MAX));
+        let (ok, detail) = match view.leader {
+            Some(leader) => {
+                let name = self.consensus.name_of(&leader);
+                match silent {
+                    false => (true, format!("{name} leads in term {}", view.term)),
+                    true if view.leads => (
+                        false,
+                        format!("no majority answers {name}, which led in term {}", view.term),
+                    ),
+                    true => (false, format!("{name} led in term {}, and is not heard of", view.term)),
+                }
+            }
+            None => (false, format!("no leader is known in term {}", view.term)),
+        };
         vec![Check {
             name: "quorum".to_owned(),
-            ok: view.leader.is_some(),
-            detail: match view.leader {
-                Some(leader) => format!("{} leads in term {}", self.consensus.name_of(&leader), view.term),
-                None => format!("no leader is known in term {}", view.term),
-            },
+            ok,
+            detail,
         }]
     }
 

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use openraft_rt::AsyncRuntime;
@@ -43,10 +44,38 @@ pub trait Runtime: AsyncRuntime + Send + Sync {
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static;
+
+    /// The same for work whose end nobody waits for.
+    fn detach_blocking<F>(work: F)
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        Self::detach(async move {
+            // Work that panicked has said so, and there is nobody else to tell.
+            drop(Self::blocking(work).await);
+        });
+    }
+
+    /// Lets everything else that is ready have its turn.
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        let mut yielded = false;
+        std::future::poll_fn(move |context| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
 }
 
 impl Runtime for Tokio {
     type Wire = crate::transport::TlsWire;
+
+    /// Sockets have their turn as well, which a task that wakes itself does not give them.
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        tokio::task::yield_now()
+    }
 
     async fn blocking<T, F>(work: F) -> io::Result<T>
     where

@@ -241,11 +241,9 @@ impl<R: Runtime> Admin<R> {
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         let dead =
             |id: &NodeId| *id != driver.me && view.get(id).is_none_or(|peer| peer.membership == Membership::Dead);
-        let members = if roles.nodes.is_empty() {
-            driver.genesis.founders().len()
-        } else {
-            roles.members().count()
-        };
+        // Founders that are not admitted yet will be: the shape that is declared does not grow while the cluster forms.
+        let awaited = driver.genesis.founders().keys().filter(|id| roles.get(id).is_none());
+        let members = roles.members().count() + awaited.count();
         let caught_up = nodes
             .iter()
             .filter(|node| node.voter && node.membership == Membership::Alive && node.lag <= limits::CAUGHT_UP_LAG_MAX);
@@ -357,10 +355,14 @@ impl<R: Runtime> ClusterAdmin for Admin<R> {
                 name: "redundancy".to_owned(),
                 ok: cluster.redundancy.voters_caught_up >= cluster.redundancy.voters_declared,
                 detail: format!(
-                    "{} of {} declared voters are alive and caught up; {} more losses leave a quorum",
+                    "{} of {} declared voters are alive and caught up; {}",
                     cluster.redundancy.voters_caught_up,
                     cluster.redundancy.voters_declared,
-                    cluster.redundancy.survives
+                    match cluster.redundancy.survives {
+                        0 => "no further loss is survived".to_owned(),
+                        1 => "1 more loss is survived".to_owned(),
+                        losses => format!("{losses} more losses are survived"),
+                    }
                 ),
             },
         ];

@@ -139,7 +139,6 @@ impl<R: Runtime> Driver<R> {
         {
             self.positions.forget(id);
         }
-        self.positions.save();
     }
 
     /// What the leader sees now.
@@ -172,6 +171,7 @@ impl<R: Runtime> Driver<R> {
                     since_ms: at(refused.unwrap_or(peer.since)),
                     excused: facts.by_operator,
                     location: Some(location).filter(|_| refused.is_none() && peer.membership == Membership::Alive),
+                    log_went_back: refused.is_some(),
                 };
                 (*id, seen)
             })
@@ -184,6 +184,7 @@ impl<R: Runtime> Driver<R> {
                     since_ms: at(self.started),
                     excused: false,
                     location: None,
+                    log_went_back: self.positions.refused_since(id).is_some(),
                 });
             }
         }

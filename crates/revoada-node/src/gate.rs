@@ -8,8 +8,8 @@ use parking_lot::RwLock;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::Consensus;
-use revoada_mesh::runtime::{Runtime, Tokio};
-use revoada_mesh::transport::{Gate, Hello, Refusal, RefusalKind};
+use revoada_mesh::runtime::{Runtime, Tokio, Watched, newest, wait_until};
+use revoada_mesh::transport::{Gate, Hello, Refusal, RefusalKind, Transport};
 
 use crate::positions::{Position, Positions};
 
@@ -47,20 +47,33 @@ impl<R: Runtime> Gate for NodeGate<R> {
     }
 
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal> {
-        let standing = self.consensus.read().as_ref().map(|consensus| {
-            let (member, known) = consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
-            Standing {
-                member,
-                known,
-                votes: consensus.view().voters.contains(peer),
-            }
-        });
-        let decided = self.decide(peer, hello, standing);
+        let decided = self.decide(peer, hello, self.standing(peer));
         let went_back = decided
             .as_ref()
             .is_err_and(|refusal| refusal.kind == RefusalKind::LogWentBack);
         self.positions.answered(peer, went_back);
         decided
+    }
+
+    fn keeps(&self, peer: &NodeId) -> Result<(), Refusal> {
+        let standing = self.standing(peer);
+        let name = self.consensus.read().as_ref().map(|consensus| consensus.name_of(peer));
+        self.belongs(peer, &name.unwrap_or_else(|| peer.short()), standing)
+    }
+}
+
+/// Cuts off whoever was evicted, as soon as that is committed. Runs until consensus stops.
+pub(crate) async fn watch<R: Runtime>(consensus: Consensus<R>, transport: Arc<Transport<R>>) {
+    let mut applied: Watched<R, _> = consensus.applied();
+    loop {
+        let blocks = newest::<R, _>(&mut applied).blocks;
+        transport.review();
+        if wait_until::<R, _>(&mut applied, |applied| applied.blocks != blocks)
+            .await
+            .is_none()
+        {
+            return;
+        }
     }
 }
 
@@ -76,6 +89,37 @@ struct Standing {
 }
 
 impl<R: Runtime> NodeGate<R> {
+    /// None before anything committed can be read.
+    fn standing(&self, peer: &NodeId) -> Option<Standing> {
+        self.consensus.read().as_ref().map(|consensus| {
+            let (member, known) = consensus.read(|state| (state.is_member(peer), state.roles().get(peer).is_some()));
+            Standing {
+                member,
+                known,
+                votes: consensus.view().voters.contains(peer),
+            }
+        })
+    }
+
+    /// Whether a node is of this cluster at all. Without a standing the genesis decides.
+    fn belongs(&self, peer: &NodeId, them: &str, standing: Option<Standing>) -> Result<(), Refusal> {
+        let (member, known) = standing.map_or_else(
+            || (self.genesis.founders().contains_key(peer), false),
+            |standing| (standing.member, standing.known),
+        );
+        match (member, known) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal {
+                kind: RefusalKind::Evicted,
+                reason: format!("{them} was evicted from this cluster for good"),
+            }),
+            (false, false) => Err(Refusal {
+                kind: RefusalKind::UnknownKey,
+                reason: unknown(&self.name, them, peer),
+            }),
+        }
+    }
+
     /// `standing` is none before anything committed can be read; then the genesis decides.
     fn decide(&self, peer: &NodeId, hello: &Hello, standing: Option<Standing>) -> Result<(), Refusal> {
         let refuse = |kind, reason| Err(Refusal { kind, reason });
@@ -92,26 +136,12 @@ impl<R: Runtime> NodeGate<R> {
                 ),
             );
         }
-        let founder = self.genesis.founders().contains_key(peer);
-        let standing = standing.unwrap_or(Standing {
-            member: founder,
-            known: false,
-            votes: false,
-        });
-        if !standing.member && standing.known {
-            return refuse(
-                RefusalKind::Evicted,
-                format!("{them} was evicted from this cluster for good"),
-            );
-        }
-        if !standing.member {
-            return refuse(RefusalKind::UnknownKey, unknown(me, them, peer));
-        }
+        self.belongs(peer, them, standing)?;
         let claimed = Position {
             term: hello.term,
             index: hello.last_index,
         };
-        if standing.votes
+        if standing.is_some_and(|standing| standing.votes)
             && !is_planted(Bug::AdmitsForgetful)
             && let Some(remembered) = self.positions.went_back(peer, claimed)
         {

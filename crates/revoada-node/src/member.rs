@@ -27,7 +27,7 @@ use crate::driver::Driver;
 use crate::gate::NodeGate;
 use crate::node::Stop;
 use crate::positions::Positions;
-use crate::{formation, metrics, recovery, witness};
+use crate::{formation, gate, metrics, positions, recovery, witness};
 
 /// Who a member is, and how it is to run.
 pub struct MemberOptions {
@@ -181,6 +181,11 @@ impl<R: Runtime> Member<R> {
         &self.consensus
     }
 
+    /// Who may speak with it.
+    pub fn gate(&self) -> Arc<dyn Gate> {
+        self.gate.clone()
+    }
+
     /// The addresses that it knows.
     pub fn book(&self) -> &Arc<AddressBook> {
         self.peers.book()
@@ -223,6 +228,8 @@ impl<R: Runtime> Member<R> {
                 self.consensus.clone(),
             )),
             Box::pin(driver.clone().run()),
+            Box::pin(positions::keep(self.positions.clone())),
+            Box::pin(gate::watch(self.consensus.clone(), self.peers.transport().clone())),
             Box::pin(witness::run(self.consensus.clone(), self.key.clone())),
             Box::pin(tell(
                 facts_told,

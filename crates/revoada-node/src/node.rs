@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +130,7 @@ impl Node {
                 source,
             })?;
         let lock = lock(folder)?;
+        close_to_others(folder)?;
         let control = listen::bind_control(&config.control_socket())?;
         Ok(Self {
             options,
@@ -199,6 +200,20 @@ fn causes(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(error.source(), |error| error.source())
         .map(ToString::to_string)
         .collect()
+}
+
+/// Whatever the cluster stores is in the folder. It may have been made by somebody who did not think of that.
+fn close_to_others(folder: &Path) -> Result<(), BootError> {
+    let failed = |source| BootError::Folder {
+        verb: "keep others out of",
+        path: folder.to_owned(),
+        source,
+    };
+    let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed)
 }
 
 fn lock(folder: &Path) -> Result<fs::File, BootError> {

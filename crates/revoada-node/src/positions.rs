@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
 use revoada_mesh::files::{Files, read_whole, replace};
-use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Tokio, elapsed};
+use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Ticks, Tokio, elapsed};
 use serde::{Deserialize, Serialize};
 
 /// A position in the log. Both numbers are ones that the node cannot lose by a crash: whoever calls
@@ -35,7 +35,6 @@ pub(crate) struct Positions<R: Runtime = Tokio> {
 struct Known<R: Runtime> {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
-    saved: Option<InstantOf<R>>,
     refused: BTreeMap<NodeId, Refusals<InstantOf<R>>>,
 }
 
@@ -70,7 +69,6 @@ impl<R: Runtime> Positions<R> {
             known: Mutex::new(Known {
                 positions,
                 changed: false,
-                saved: None,
                 refused: BTreeMap::new(),
             }),
         }
@@ -135,15 +133,15 @@ impl<R: Runtime> Positions<R> {
         }
     }
 
-    /// Writes what has changed, atomically, at most once in [`SAVE_PAUSE`]. Blocks shortly.
+    /// Writes what has changed, atomically. Blocks, under load for as long as the file system's journal is busy; call it
+    /// off the runtime, and not twice at once.
     pub fn save(&self) {
         let bytes = {
             let mut known = self.known.lock();
-            if !known.changed || known.saved.is_some_and(|saved| elapsed::<R>(saved) < SAVE_PAUSE) {
+            if !known.changed {
                 return;
             }
             known.changed = false;
-            known.saved = Some(InstantOf::<R>::now());
             serde_json::to_vec(&known.positions)
         };
         let written = bytes
@@ -151,6 +149,18 @@ impl<R: Runtime> Positions<R> {
             .and_then(|bytes| replace(&*self.files, &self.path, &bytes));
         if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "the positions of other nodes cannot be saved");
+        }
+    }
+}
+
+/// Saves the positions again and again, on a thread where that may take its time.
+pub(crate) async fn keep<R: Runtime>(positions: Arc<Positions<R>>) {
+    let mut pauses = Ticks::<R>::every(SAVE_PAUSE);
+    loop {
+        pauses.tick().await;
+        let positions = positions.clone();
+        if let Err(error) = R::blocking(move || positions.save()).await {
+            tracing::warn!(%error, "the positions of other nodes were not saved");
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -432,6 +433,9 @@ impl OpenFile for SimFile {
         self.file.lock().sync();
         Ok(())
     }
+
+    /// Nobody else runs while a task of the simulation does.
+    fn rest(&self, _: Range<u64>, _: Duration) {}
 }
 
 /// Writes the log of a simulated node: each batch takes as long as the disk does.

@@ -214,7 +214,7 @@ impl Judge {
                     self.cluster
                         .trace
                         .say(format_args!("node-{place} leads in term {}", view.term));
-                    if let Ok(entries) = consensus.log_digests(0) {
+                    if let Ok(entries) = consensus.log_digests(0).await {
                         let first = entries.first().map_or(0, |(index, ..)| *index);
                         let whole = self
                             .ledger
@@ -241,7 +241,7 @@ impl Judge {
             }
             looks += 1;
             if looks.is_multiple_of(10)
-                && let Ok(entries) = consensus.log_digests(logged)
+                && let Ok(entries) = consensus.log_digests(logged).await
             {
                 let matched = self
                     .ledger

@@ -23,6 +23,7 @@ use revoada_attest::NodeId;
 use revoada_mesh::runtime::Runtime;
 use revoada_mesh::transport::{Frames, Handler, Protocol, Transport, Wire};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::entropy::Chance;
 use crate::runtime::{Process, Sim};
@@ -428,7 +429,7 @@ impl Wire for SimWire {
                 connection: Some(connection.clone()),
             };
             let address = address_of(self.place);
-            process.enter(|| Sim::detach(transport.attend(theirs, address, handlers, ())));
+            process.enter(|| Sim::detach(transport.attend(theirs, address, handlers, (), CancellationToken::new())));
             (connection, there_and_back)
         };
         let frames = SimFrames::new(self.net.clone(), connection.clone(), 0);

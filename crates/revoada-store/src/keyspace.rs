@@ -149,7 +149,7 @@ pub trait Keyspace: Send + Sync {
     fn view_at_hand(&self) -> View;
 
     /// Returns when the state at hand is above `revision`, with its revision; at once if it is already.
-    /// None when the keyspace was shut down: there will be no more changes here.
+    /// None when there will be no more changes here: the keyspace was shut down, or what happens no longer reaches it.
     async fn changed(&self, revision: Revision) -> Option<Revision>;
 
     /// What is worth telling of its health, beyond whether it answers.

@@ -421,8 +421,62 @@ fn keys_and_a_genesis_are_made_by_hand() {
 fn manual_pages_and_completions_are_generated() {
     let folder = Folder::new();
     let pages = folder.path("man");
-    let ran = folder.run(&["man", "--dir", &pages.display().to_string()]);
+    let ran = folder.run(&["man", &pages.display().to_string()]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(pages.join("revoada.1").exists() && pages.join("revoada-up.1").exists());
+    let first = folder.run(&["man"]);
+    assert!(first.stdout.contains(".TH revoada 1"), "{}", first.stdout);
+    assert!(!folder.path("no-cluster").exists(), "pages are no part of a cluster");
     assert!(folder.run(&["completions", "bash"]).stdout.contains("kill-leader"));
+}
+
+#[test]
+fn an_up_that_cannot_be_meant_leaves_no_folder_behind() {
+    let folder = Folder::new();
+    let wrong = [
+        ["--node-arg", "colour=red"],
+        ["--node-arg", "listen=nowhere"],
+        ["--topology", "hexagon"],
+        ["--nodes", "3"],
+    ];
+    for arguments in wrong {
+        let ran = folder.run(&[&["up", "--detach", "-o", "json"], &arguments[..]].concat());
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "");
+        assert!(!folder.path("no-cluster").exists(), "{arguments:?}");
+    }
+    let ran = folder.run(&["up", "--topology", "phalanx", "--nodes", "4"]);
+    assert!(ran.stderr.contains("phalanx takes at least 5 nodes"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: --topology"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_changes_is_shown_in_two_formats_only() {
+    let folder = Folder::new();
+    let ran = folder.run(&["top", "-o", "name"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert_eq!(folder.run(&["top", "-o", "json"]).code, 3);
+}
+
+#[test]
+fn a_name_that_no_resource_can_have_is_refused_before_a_cluster_is_looked_for() {
+    let folder = Folder::new();
+    let long = "a".repeat(254);
+    for name in ["", "..", "a/b", &long] {
+        for arguments in [["get", "A", name], ["delete", "A", name], ["watch", "A", name]] {
+            let ran = folder.run(&[&arguments[..], &["-o", "json"]].concat());
+            assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+            let causes = ran.error()["causes"].to_string();
+            assert!(causes.contains("metadata.name"), "{arguments:?}: {causes}");
+        }
+    }
+    for arguments in [["get", "A", "a"], ["watch", "A", "a"]] {
+        assert_eq!(folder.run(&[&arguments[..], &["-n", "a/b"]].concat()).code, 2);
+    }
+    assert_eq!(folder.run(&["list", "A", "-n", ".."]).code, 2);
+    assert_eq!(
+        folder.run(&["get", "A", "fine"]).code,
+        3,
+        "there is no cluster, and the name is one"
+    );
 }

@@ -226,3 +226,70 @@ async fn a_snapshot_restores_into_every_other_backend() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_backend_that_is_not_served_and_too_few_nodes_are_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |builder: ClusterBuilder| builder.folder(folder.path().join("cluster"));
+    let refused = |builder: ClusterBuilder| match in_folder(builder).build() {
+        Err(error) => error,
+        Ok(_) => panic!("it was built"),
+    };
+    let own = refused(three().backend(BackendSpec::new(BackendConfig::Memory)));
+    assert!(matches!(own, ClusterRuntimeError::NotServed { .. }), "{own:?}");
+    assert_eq!(own.kind(), ErrorKind::Unsupported);
+    assert!(own.to_string().contains("memory"), "{own}");
+    let few = refused(three().nodes(2));
+    assert!(
+        matches!(few, ClusterRuntimeError::TooFewNodes { nodes: 2, least: 3, .. }),
+        "{few:?}"
+    );
+    assert_eq!(few.kind(), ErrorKind::Invalid);
+    let none = refused(three().nodes(0));
+    assert!(matches!(none, ClusterRuntimeError::TooFewNodes { .. }), "{none:?}");
+    assert!(!folder.path().join("cluster").exists());
+}
+
+#[tokio::test]
+async fn an_opened_backend_goes_with_a_declaration_that_names_it_and_with_no_other() {
+    let memory = |topology: &str, nodes| {
+        let mut draft = prescribed_for(topology, nodes).unwrap();
+        draft.backend = BackendSpec::new(BackendConfig::Memory);
+        ClusterDeclaration::prove(draft).unwrap()
+    };
+    let cluster = Cluster::builder()
+        .declaration(memory("quorum-3m", 3))
+        .backend(MemoryBackend::new())
+        .start()
+        .await
+        .unwrap();
+    cluster.apply(hello()).await.unwrap();
+    cluster.shutdown().await.unwrap();
+    cluster.start().await.unwrap();
+    let kept = cluster.list("ConfigMap").await.unwrap().items.len();
+    assert_eq!(kept, 1, "it rests in what was given, which outlives the nodes");
+
+    let other = ClusterDeclaration::prove(prescribed_for("quorum-3m", 3).unwrap()).unwrap();
+    let refused = Cluster::builder()
+        .declaration(other)
+        .backend(MemoryBackend::new())
+        .build();
+    let Err(error @ ClusterRuntimeError::OtherBackend { .. }) = refused else {
+        panic!("resources would rest elsewhere, and nobody would be told")
+    };
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_cluster_that_has_just_started_declares_as_many_voters_as_its_nodes_make() {
+    let cluster = Cluster::builder()
+        .strategy(FabricStrategy::prescribed_homelab())
+        .face_pure_raft("native")
+        .topology(revoada::MeshAllPeers)
+        .nodes(5)
+        .start()
+        .await
+        .unwrap();
+    // The founders are admitted one after the other, and writes are taken before the last of them.
+    assert_eq!(cluster.status().await.unwrap().cluster.redundancy.voters_declared, 5);
+}

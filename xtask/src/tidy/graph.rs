@@ -176,7 +176,8 @@ mod tests {
             })
             .collect();
         let attest: Vec<Value> = edges.iter().map(|edge| json!({"name": edge})).collect();
-        packages[0]["dependencies"] = json!(attest);
+        let position = ALLOWED.iter().position(|(name, _)| *name == "revoada-attest").unwrap();
+        packages[position]["dependencies"] = json!(attest);
         json!({"packages": packages})
     }
 

@@ -168,6 +168,8 @@ fn yaml(text: &str) -> Result<Tree, SyntaxError> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         with_snippet: false,
+        // The same number that the reader of manifests makes of it.
+        legacy_octal_numbers: true,
         // `.nan` and `1e400` become findings that name their field.
         non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
     };

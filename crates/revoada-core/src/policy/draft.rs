@@ -80,6 +80,16 @@ impl<'a> Draft<'a> {
         *node != self.observed.leader && dead && !reachable
     }
 
+    /// Lost for good as the voter that it is: its peers refuse it until it has voted no longer.
+    pub(super) fn went_back(&self, node: &NodeId) -> bool {
+        let refused = self
+            .observed
+            .membership
+            .get(node)
+            .is_some_and(|seen| seen.log_went_back);
+        refused && self.is_lost(node) && self.observed.voters.contains(node)
+    }
+
     /// Heard of, and its return, if it was lost, is at least planned to be committed.
     pub(super) fn is_alive(&self, node: &NodeId) -> bool {
         let committed = self
@@ -308,7 +318,8 @@ impl<'a> Draft<'a> {
     }
 
     /// The voters of the shape that can vote now. A node that has not caught up does not enter, and somebody who votes
-    /// today keeps its place for it: never an even number, never fewer losses survived than today or in the end.
+    /// today keeps its place for it: never fewer losses survived than today or in the end, and never an even number,
+    /// unless all that changes is that some leave who are lost.
     fn votable(&mut self, shape: &Shape) -> BTreeSet<NodeId> {
         let current = &self.observed.voters;
         let mut voters = shape.voters.clone();
@@ -320,13 +331,15 @@ impl<'a> Draft<'a> {
             let stand_ins = current
                 .iter()
                 .filter(|voter| !voters.contains(voter) && !shape.voters.contains(voter));
-            if let Some(stand_in) = stand_ins.min_by_key(|voter| (self.is_lost(voter), self.name(voter))) {
+            let rank = |voter: &&NodeId| (self.is_lost(voter), self.went_back(voter), self.name(voter));
+            if let Some(stand_in) = stand_ins.min_by_key(rank) {
                 voters.insert(*stand_in);
             }
         }
         let lost = |voter: &NodeId| self.is_lost(voter);
         let floor = survives(current, lost).min(survives(&shape.voters, lost));
-        let grown_even = voters.len().is_multiple_of(2) && !current.len().is_multiple_of(2);
+        let rid_of_the_lost = voters.len() < current.len() && current.difference(&voters).all(lost);
+        let grown_even = voters.len().is_multiple_of(2) && !current.len().is_multiple_of(2) && !rid_of_the_lost;
         if voters.is_empty() || grown_even || survives(&voters, lost) < floor {
             return current.clone();
         }

@@ -65,6 +65,10 @@ pub struct Seen {
     pub excused: bool,
     /// Where it says that it is, if it has said so.
     pub location: Option<Location>,
+    /// Whether it is there and its peers refuse it, as a voter whose log went back: its disk was emptied or restored.
+    /// It then counts as [`Membership::Dead`], and unlike a node that is merely dead it cannot come back as the voter
+    /// that it was. False for a node that does not vote, and for one that nobody hears of.
+    pub log_went_back: bool,
 }
 
 /// The leader's replication to one node.

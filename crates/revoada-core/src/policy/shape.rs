@@ -51,8 +51,11 @@ struct Choice<'a> {
     declared: usize,
     /// Voters that stay.
     stay: Vec<&'a NodeRecord>,
-    /// Voters that are to go and may, as soon as somebody takes their place; the lost ones last.
+    /// Voters that are to go and may, as soon as somebody takes their place; the lost ones last, and of them last those
+    /// that cannot come back as they were.
     leave: Vec<&'a NodeRecord>,
+    /// Of those, the ones for which nobody has to be there.
+    released: BTreeSet<NodeId>,
     /// Voters that go because there are more than declared, or because another was asked for in their place.
     dropped: Vec<(&'a NodeRecord, String)>,
     /// Who enters.
@@ -72,13 +75,14 @@ impl Shape {
     }
 
     /// The workers that replicate as learners, given who votes, and every observer. A lost one keeps its place until
-    /// an alive one can take it.
+    /// an alive one can take it, but a voter whose log went back leaves the membership first: what the leader knows of
+    /// its log is not so any more.
     pub(super) fn standbys(&self, draft: &Draft<'_>, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let silent = || {
             draft
                 .roles
                 .members()
-                .filter(|record| !record.is_voter() && !voters.contains(&record.id))
+                .filter(|record| !record.is_voter() && !voters.contains(&record.id) && !draft.went_back(&record.id))
         };
         let observers = silent()
             .filter(|record| record.role == Role::Observer)
@@ -155,18 +159,21 @@ impl<'a> Choice<'a> {
             let standing = (record.quarantined.is_some(), record.drained);
             (
                 draft.is_lost(&record.id),
+                draft.went_back(&record.id),
                 !draft.observed.voters.contains(&record.id),
                 record.id != draft.observed.leader,
                 standing,
                 &record.name,
             )
         });
-        let (dropped, fill, prepare, why) = (Vec::new(), Vec::new(), BTreeSet::new(), Vec::new());
+        let (dropped, fill, why) = (Vec::new(), Vec::new(), Vec::new());
+        let (released, prepare) = (BTreeSet::new(), BTreeSet::new());
         Self {
             draft,
             declared,
             stay,
             leave,
+            released,
             dropped,
             fill,
             prepare,
@@ -330,8 +337,11 @@ impl<'a> Choice<'a> {
         let chosen = |choice: &Self| choice.stay.len() + choice.fill.len();
         let places = self.declared.saturating_sub(chosen(&self)).min(self.leave.len());
         let mut kept: Vec<&NodeRecord> = self.leave.drain(..places).collect();
+        self.release(&mut kept);
         if (chosen(&self) + kept.len()).is_multiple_of(2) {
-            let replaced = kept.pop_if(|_| !self.fill.is_empty());
+            // By one that enters, or whose promotion is committed already: half of an exchange asks for the other.
+            let enters = !self.fill.is_empty() || self.half_done().next().is_some();
+            let replaced = kept.pop_if(|_| enters);
             match (replaced, self.fill.pop_if(|_| replaced.is_none())) {
                 (Some(replaced), _) => self.leave.insert(0, replaced),
                 // It is ready, and stays so, for the day when there are two.
@@ -358,6 +368,27 @@ impl<'a> Choice<'a> {
         }
     }
 
+    /// Lets those go without a replacement whose log went back, beyond those that somebody could replace, now or soon.
+    /// Refused by its peers, such a voter is none in all but the count. Without its vote it is taken in again as a
+    /// learner, and then promoted like any other; with it, it would wait for an operator for ever. A majority of fewer
+    /// voters is never larger, so no fewer further losses are survived: of three voters with one lost none, of the two
+    /// that are there none either. A voter that is merely dead is not let go: it comes back with its log, and counts.
+    fn release(&mut self, kept: &mut Vec<&'a NodeRecord>) {
+        let mut spare = self.prepare.len() + self.candidates().len();
+        let (mut stay, mut go) = (Vec::new(), Vec::new());
+        for record in kept.drain(..) {
+            let gone = self.draft.went_back(&record.id);
+            match spare {
+                0 if gone => go.push(record),
+                _ => stay.push(record),
+            }
+            spare -= usize::from(gone && spare > 0);
+        }
+        *kept = stay;
+        self.released.extend(go.iter().map(|record| record.id));
+        self.leave.extend(go);
+    }
+
     /// Promotions and demotions in pairs, so that the history reads as exchanges; then what does not vote.
     fn changes(&self) -> Vec<Change> {
         let draft = self.draft;
@@ -366,7 +397,14 @@ impl<'a> Choice<'a> {
         let mut goers: Vec<(&NodeRecord, String)> = self
             .leave
             .iter()
-            .map(|record| (*record, what_ails(draft, record).to_owned()))
+            .map(|record| {
+                let alone = if self.released.contains(&record.id) {
+                    ", and nobody can take its place"
+                } else {
+                    ""
+                };
+                (*record, format!("{}{alone}", what_ails(draft, record)))
+            })
             .collect();
         goers.sort_by_key(|(record, _)| (!draft.is_lost(&record.id), &record.name));
         goers.extend(self.dropped.iter().map(|(record, reason)| (*record, reason.clone())));
@@ -450,7 +488,9 @@ fn wanted_by(draft: &Draft<'_>, declared: usize, nodes: usize) -> String {
 
 /// Why a voter is to go, in words.
 fn what_ails(draft: &Draft<'_>, record: &NodeRecord) -> &'static str {
-    if draft.is_lost(&record.id) {
+    if draft.went_back(&record.id) {
+        "lost, its log went back"
+    } else if draft.is_lost(&record.id) {
         "lost"
     } else if record.quarantined.is_some() {
         "quarantined"

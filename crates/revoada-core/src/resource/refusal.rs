@@ -197,9 +197,9 @@ pub enum Refusal {
     },
     /// An integer with a leading zero, which is octal to some readers and decimal to others.
     #[error(
-        "{text} is octal to some readers of YAML and decimal to others; leave the zero out, write 0o for octal, or quote it"
+        "{text} begins with a zero, and readers of YAML disagree about it; leave the zero out, write 0o for octal, or quote it"
     )]
-    AmbiguousOctal {
+    AmbiguousZero {
         /// The number as written.
         text: String,
     },
@@ -238,7 +238,7 @@ impl Refusal {
             | Self::Truncated
             | Self::NewerEnvelope { .. }
             | Self::Unrepresentable { .. }
-            | Self::AmbiguousOctal { .. }
+            | Self::AmbiguousZero { .. }
             | Self::TrailingBytes
             | Self::Contradiction { .. } => ErrorKind::Invalid,
         }

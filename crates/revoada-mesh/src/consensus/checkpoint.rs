@@ -18,9 +18,9 @@ use revoada_core::genesis::Genesis;
 use revoada_core::machine::ClusterState;
 use serde::{Deserialize, Serialize};
 
-use crate::files::{Files, OpenFile, Sequential};
-
+use super::gentle::Gentle;
 use super::types::SnapshotMeta;
+use crate::files::{Files, OpenFile, Sequential};
 
 const MAGIC: &[u8; 8] = b"RVCHKPNT";
 const FORMAT: u32 = 1;
@@ -201,7 +201,7 @@ impl Checkpoints {
         };
         let written = (|| {
             let mut out = Hashing {
-                inner: BufWriter::with_capacity(1 << 18, Sequential::new(self.files.create(&part)?)),
+                inner: BufWriter::with_capacity(1 << 18, Gentle::new(self.files.create(&part)?)),
                 hasher: blake3::Hasher::new(),
             };
             out.write_all(MAGIC)?;

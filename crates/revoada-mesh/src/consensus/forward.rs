@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use openraft::async_runtime::watch::WatchReceiver;
+use revoada_attest::NodeId;
 use revoada_core::limits;
 use revoada_core::machine::{Command, Reply};
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,7 @@ pub const EXTRA_VERBS: u8 = 64;
 /// Answers one connection's forwarded requests until it closes. Requests are answered beside each other, at most
 /// [`limits::FORWARDED_PER_CONNECTION_MAX`] at once; more are not read.
 pub async fn serve<R: Runtime>(connection: Connection<R>, raft: Raft<R>, reads: Reads<R>, extra: Extra) {
+    let peer = connection.peer;
     let (sink, mut frames) = connection.frames.split();
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
     let stop = CancellationToken::new();
@@ -61,6 +64,9 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, raft: Raft<R>, reads: 
             let _slot = slot;
             let body = match verb {
                 verb::PROPOSE => encode(&propose(&raft, body).await),
+                verb::READ_INDEX if leaves_out(&raft, &reads.me(), &peer) => {
+                    encode(&Confirmed::Err(ReadError::LeftOut))
+                }
                 verb::READ_INDEX => encode(&reads.confirm_here(Duration::from_millis(limits::READ_MS_MAX)).await),
                 verb if verb >= EXTRA_VERBS => extra(verb, body).await,
                 // Another version's verb: no answer, and the caller's time runs out.
@@ -70,6 +76,14 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, raft: Raft<R>, reads: 
             drop(answers.send(Message { verb, call, body }).await);
         }));
     }
+}
+
+/// Whether no log goes to `peer`, as far as `me` knows; one to which none goes itself knows nothing of it.
+fn leaves_out<R: Runtime>(raft: &Raft<R>, me: &NodeId, peer: &NodeId) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = metrics.membership_config.membership();
+    membership.get_node(me).is_some() && membership.get_node(peer).is_none()
 }
 
 async fn propose<R: Runtime>(raft: &Raft<R>, batch: Bytes) -> Proposed {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{FutureExt as _, Stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
@@ -185,12 +185,12 @@ impl<R: Runtime> LogStore<R> {
     }
 
     /// Index, term and a digest of the entries from `first` on.
-    pub fn digests(&self, first: u64) -> io::Result<Vec<(u64, u64, Digest)>> {
+    pub async fn digests(&self, first: u64) -> io::Result<Vec<(u64, u64, Digest)>> {
         let held = self.engine.bounds();
         let (mut start, end) = (first.max(held.first_index), held.last_index.map_or(0, |last| last + 1));
         let mut digests = Vec::new();
         while start < end {
-            let entries = self.read(start, end, limits::APPEND_BYTES_MAX)?;
+            let entries = self.read(start, end, limits::APPEND_BYTES_MAX).await?;
             let Some(last) = entries.last() else { break };
             start = last.index() + 1;
             for entry in &entries {
@@ -202,20 +202,24 @@ impl<R: Runtime> LogStore<R> {
         Ok(digests)
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
+    /// From memory at once; from the disk without blocking the caller's thread, which heartbeats share.
+    async fn read(&self, start: u64, end: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
         if start >= end {
             return Ok(Vec::new());
         }
         if let Some(entries) = self.recent.lock().read(start, end, bytes_max) {
             return Ok(entries);
         }
-        let entries = self
-            .engine
-            .read(start..end, usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
-        entries
-            .iter()
-            .map(|entry| decode(&entry.payload, &format!("entry {}", entry.index)))
-            .collect()
+        let (done, wait) = oneshot::channel();
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        self.engine.read_then(start..end, bytes_max, move |read| {
+            let entry = |entry: LogEntry| decode(&entry.payload, &format!("entry {}", entry.index));
+            let entries = read.and_then(|entries| entries.into_iter().map(entry).collect());
+            // A reader that is gone no longer listens.
+            drop(done.send(entries));
+        });
+        wait.await
+            .map_err(|_| io::Error::other("the thread that reads the log is gone"))?
     }
 
     /// Runs one change of the engine and waits until it is durable.
@@ -255,7 +259,7 @@ impl<R: Runtime> RaftLogReader<Types<R>> for LogStore<R> {
         let end = end.min(last + 1);
         let mut all = Vec::new();
         while start < end {
-            let some = self.read(start, end, limits::APPEND_BYTES_MAX)?;
+            let some = self.read(start, end, limits::APPEND_BYTES_MAX).await?;
             let Some(last) = some.last() else { break };
             start = last.index() + 1;
             all.extend(some);
@@ -264,7 +268,7 @@ impl<R: Runtime> RaftLogReader<Types<R>> for LogStore<R> {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, limits::APPEND_BYTES_MAX)
+        self.read(start, end, limits::APPEND_BYTES_MAX).await
     }
 
     async fn entries_stream<B>(&mut self, range: B) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
@@ -275,15 +279,12 @@ impl<R: Runtime> RaftLogReader<Types<R>> for LogStore<R> {
         let store = self.clone();
         // Piece by piece: after a restart the whole log behind the checkpoint is read here.
         let pieces = futures::stream::try_unfold(start, move |start| {
-            let read = if start < end {
-                store.read(start, end, limits::APPEND_BYTES_MAX)
-            } else {
-                Ok(Vec::new())
-            };
-            futures::future::ready(read.map(|entries| {
-                let next = entries.last()?.index() + 1;
-                Some((futures::stream::iter(entries.into_iter().map(Ok)), next))
-            }))
+            let store = store.clone();
+            async move {
+                let entries = store.read(start, end, limits::APPEND_BYTES_MAX).await?;
+                let next = entries.last().map(|last| last.index() + 1);
+                Ok::<_, io::Error>(next.map(|next| (futures::stream::iter(entries.into_iter().map(Ok)), next)))
+            }
         });
         Box::pin(futures::TryStreamExt::try_flatten(pieces))
     }
@@ -302,7 +303,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
             None => None,
         };
         let last_log_id = match self.engine.bounds().last_index {
-            Some(last) => self.read(last, last + 1, 1)?.last().map(|entry| entry.log_id),
+            Some(last) => self.read(last, last + 1, 1).await?.last().map(|entry| entry.log_id),
             None => last_purged_log_id,
         };
         Ok(LogState {
@@ -391,6 +392,14 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
         // Before the entries go, so that the log never has an end without a beginning.
         self.engine.put_metadata_lazily(slot::PURGED, encode(&upto)?)?;
         self.recent.lock().purge_to(upto.index);
-        self.durably(|engine, done| engine.purge_to(upto.index, done)).await
+        let (refused, answer) = oneshot::channel();
+        // Raft waits for nothing else meanwhile, and nothing depends on the entries' being gone: after a kill they are
+        // there again, or not, and the checkpoint covers them. A disk that fails is told by the next append.
+        self.engine
+            .purge_to(upto.index, move |result| drop(refused.send(result)));
+        match answer.now_or_never() {
+            Some(Ok(refused)) => refused,
+            Some(Err(_)) | None => Ok(()),
+        }
     }
 }

@@ -14,6 +14,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
 use revoada_core::genesis::Genesis;
+use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Context};
 
 use super::checkpoint::{CheckpointFile, Checkpoints};
@@ -139,6 +140,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
     where
         S: Stream<Item = io::Result<EntryResponder<Types<R>>>> + Unpin + OptionalSend,
     {
+        let mut bytes = 0;
         while let Some((entry, responder)) = entries.try_next().await? {
             let term = entry.log_id.committed_leader_id().term;
             let replies = {
@@ -169,6 +171,15 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
             if let Some(responder) = responder {
                 responder.send(replies);
             }
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                bytes += batch.0.len();
+            }
+            // A node that catches up has much to apply, and everything that is heard and said shares its thread.
+            if bytes >= limits::APPLY_BYTES_PER_TURN {
+                bytes = 0;
+                self.shared.publish(applied(&self.shared.state.read()));
+                R::yield_now().await;
+            }
         }
         self.shared.publish(applied(&self.shared.state.read()));
         Ok(())
@@ -185,7 +196,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
         };
         Builder {
             meta,
-            state: position.state.clone(),
+            state: Some(position.state.clone()),
             checkpoints: self.checkpoints.clone(),
             runtime: PhantomData,
         }
@@ -203,13 +214,16 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
             Ok((found, state))
         })
         .await??;
-        let mut position = self.shared.state.write();
-        *position = Position {
+        let next = Position {
             state,
             last_applied: found.last_log_id,
             membership: found.last_membership,
         };
-        self.shared.publish(applied(&position));
+        let applied = applied(&next);
+        let old = std::mem::replace(&mut *self.shared.state.write(), next);
+        self.shared.publish(applied);
+        // Taking a state apart takes as long as it is large: not under the lock, and not where heartbeats wait for it.
+        R::detach_blocking(move || drop(old));
         Ok(())
     }
 
@@ -224,7 +238,8 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
 /// Writes one checkpoint from a clone of the state.
 pub struct Builder<R: Runtime> {
     meta: SnapshotMeta,
-    state: ClusterState,
+    /// Given away when it is written.
+    pub(super) state: Option<ClusterState>,
     checkpoints: Arc<Checkpoints>,
     runtime: PhantomData<fn() -> R>,
 }
@@ -233,7 +248,11 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for Builder<R> {
     type SnapshotData = CheckpointFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let (meta, state, checkpoints) = (self.meta.clone(), self.state.clone(), self.checkpoints.clone());
+        let (meta, checkpoints) = (self.meta.clone(), self.checkpoints.clone());
+        let written = || io::Error::other("this checkpoint was written before");
+        let state = self.state.take().ok_or_else(written)?;
+        // The state goes with the closure. By then it holds much that nobody else does, and taking that apart here would
+        // keep heartbeats waiting.
         let snapshot = R::blocking(move || checkpoints.write(meta, &state))
             .await?
             .map_err(io::Error::other)?;

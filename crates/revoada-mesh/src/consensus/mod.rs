@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod forward;
+mod gentle;
 mod log_store;
 mod machine;
 mod network;
@@ -357,6 +358,13 @@ impl<R: Runtime> Consensus<R> {
         self.reads.newest().await
     }
 
+    /// Whether no log comes to this node any more, although the others go on: it is neither voter nor standby. Silence
+    /// alone is not that; without a quorum there is nothing to come.
+    pub async fn is_left_out(&self) -> bool {
+        let silent = self.heard_leader() > Duration::from_millis(limits::QUORUM_SILENCE_MS_MAX);
+        silent && !self.view().leads && self.reads.is_left_out().await
+    }
+
     /// Looks at the applied state of this node. `look` must be short; clone the root to read much.
     pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
         self.shared.read(look)
@@ -369,8 +377,8 @@ impl<R: Runtime> Consensus<R> {
 
     /// The entries of the log from `first` on, for whoever compares logs: each one's index, its term, and a digest of
     /// what is in it. Blocks on the disk for those that are not in memory.
-    pub fn log_digests(&self, first: u64) -> io::Result<Vec<(u64, u64, Digest)>> {
-        self.log.digests(first)
+    pub async fn log_digests(&self, first: u64) -> io::Result<Vec<(u64, u64, Digest)>> {
+        self.log.digests(first).await
     }
 
     /// How far the state machine is, and a way to wait for more.

@@ -4,7 +4,7 @@
 //! own `stream_append` waits for each answer before the next request; on loopback that alone costs two thirds of the
 //! throughput. Heartbeats and votes have a link of their own (`peers`).
 
-use revoada_attest::planted::{Bug, is_planted};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use openraft::raft::{
 };
 use openraft::{AnyError, Instant as _, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use revoada_attest::NodeId;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -218,25 +219,41 @@ fn streaming<R: Runtime>(error: RpcError<R>) -> StreamingError<Types<R>> {
 struct Appending<R: Runtime, S> {
     input: S,
     input_ended: bool,
-    in_flight: usize,
+    /// The bytes of each that was not answered yet.
+    in_flight: VecDeque<usize>,
     stream: LinkStream<R>,
     silence_max: Duration,
+    /// Whether a link that is silent for too long is given up, with what waits in it.
+    closes: bool,
     timeout: Timeout<Types<R>>,
     over: bool,
 }
 
 impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R, S> {
+    /// How long the next answer may take: what is on its way takes its time on a slow line, or a slow disk. To send it
+    /// again before it can have arrived would never end, and fill the link.
+    fn patience(&self) -> Duration {
+        let bytes: usize = self.in_flight.iter().sum();
+        self.silence_max + Duration::from_millis(bytes as u64 * 1000 / limits::APPEND_BYTES_PER_SECOND_MIN)
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.in_flight.iter().sum();
+        self.in_flight.len() < limits::APPENDS_IN_FLIGHT_MAX && bytes < limits::APPENDS_IN_FLIGHT_BYTES_MAX
+    }
+
     async fn next(&mut self) -> Option<Result<StreamAppendResult<R>, RpcError<R>>> {
-        let silence = R::sleep(self.silence_max);
+        let silence = R::sleep(self.patience());
         tokio::pin!(silence);
         while !self.over {
-            if self.input_ended && self.in_flight == 0 {
+            if self.input_ended && self.in_flight.is_empty() {
                 return None;
             }
+            let has_room = self.has_room();
             tokio::select! {
                 biased;
-                answer = self.stream.receive(), if self.in_flight > 0 => {
-                    self.in_flight -= 1;
+                answer = self.stream.receive(), if !self.in_flight.is_empty() => {
+                    self.in_flight.pop_front();
                     let Some(answer) = answer else { return self.fail(failed(CallError::Broken)) };
                     let answer = match decode::<R, StreamAppendResult<R>>(&answer) {
                         Ok(answer) => answer,
@@ -246,21 +263,24 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
                     self.over = answer.is_err();
                     return Some(Ok(answer));
                 }
-                request = self.input.next(), if !self.input_ended && self.in_flight < limits::APPENDS_IN_FLIGHT_MAX => {
+                request = self.input.next(), if !self.input_ended && has_room => {
                     let Some(request) = request else { self.input_ended = true; continue };
                     let sent = match encode(&request) {
-                        Ok(body) => self.stream.send(verb::APPEND, body).await.map_err(failed),
+                        Ok(body) => {
+                            self.in_flight.push_back(body.len());
+                            self.stream.send(verb::APPEND, body).await.map_err(failed)
+                        }
                         Err(error) => Err(error),
                     };
                     if let Err(error) = sent {
                         return self.fail(error);
                     }
-                    if self.in_flight == 0 {
-                        silence.set(R::sleep(self.silence_max));
-                    }
-                    self.in_flight += 1;
+                    silence.set(R::sleep(self.patience()));
                 }
-                () = &mut silence, if self.in_flight > 0 => {
+                () = &mut silence, if !self.in_flight.is_empty() => {
+                    if self.closes {
+                        self.stream.close_link();
+                    }
                     return self.fail(RpcError::Timeout(self.timeout.clone()));
                 }
             }
@@ -320,9 +340,10 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
             let appending = Appending {
                 input_ended: first.is_none(),
                 input: futures::stream::iter(first).chain(input),
-                in_flight: 0,
+                in_flight: VecDeque::new(),
                 stream,
                 silence_max,
+                closes: self.lane != Lane::Urgent,
                 timeout,
                 over: false,
             };

@@ -18,9 +18,10 @@ use super::format::record_bytes;
 use super::index::Cache;
 use super::lock::FolderLock;
 use super::preparer::Preparer;
+use super::read::{self, Reader};
 use super::state::{Bell, Change, Counters, Done, Shared, State};
 use super::writer::{Active, Start, Writer};
-use super::{LogBounds, LogEntry, LogOptions, LogStats, Recovered, read, recovery};
+use super::{LogBounds, LogEntry, LogOptions, LogStats, Recovered, recovery};
 use crate::files::Files;
 
 /// An open log. Clones are the same log; the last one to go closes it.
@@ -53,6 +54,7 @@ impl std::fmt::Debug for LogEngine {
 struct Owner {
     identity: u64,
     shared: Arc<Shared>,
+    reader: Reader,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// There while no thread writes.
     driven: Option<DrivenLog>,
@@ -139,6 +141,10 @@ impl LogEngine {
         let owner = Owner {
             identity: options.identity,
             shared: Arc::clone(&shared),
+            reader: match &options.driver {
+                None => Reader::start(options.identity).map_err(failed)?,
+                Some(_) => Reader::inline(options.identity),
+            },
             thread: Mutex::new(thread),
             driven,
             lock: Mutex::new(lock),
@@ -287,6 +293,23 @@ impl LogEngine {
     pub fn read(&self, range: Range<u64>, payload_bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         let plan = read::plan(&self.shared.state.lock(), range, payload_bytes_max);
         plan.execute(self.owner.identity)
+    }
+
+    /// As [`LogEngine::read`], for a caller that must not wait for the disk: `then` gets the entries, before the call
+    /// returns where all of them are in memory, and otherwise on a thread that does nothing but read. Which entries they
+    /// are is decided by the call; later changes do not alter it. Reads are done in the order of the calls.
+    pub fn read_then(
+        &self,
+        range: Range<u64>,
+        payload_bytes_max: usize,
+        then: impl FnOnce(io::Result<Vec<LogEntry>>) + Send + 'static,
+    ) {
+        let plan = read::plan(&self.shared.state.lock(), range, payload_bytes_max);
+        if plan.is_in_memory() {
+            then(plan.execute(self.owner.identity));
+        } else {
+            self.owner.reader.read(plan, Box::new(then));
+        }
     }
 
     /// Which entries there are.

@@ -5,7 +5,7 @@
 //! commands are the business of the consensus module that encodes them.
 //!
 //! - [`LogEngine`] is a handle to clone; a thread of its own writes (`writer`), a second one prepares and removes
-//!   segments (`preparer`).
+//!   segments (`preparer`), a third one reads for those who must not wait (`read`).
 //! - `format` has the bytes, `recovery` reads them back, `disk` is what the operating system is asked.
 //! - [`FaultHook`] makes the disk fail on purpose.
 //!

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::{SendError, Sender, channel};
 
 use bytes::Bytes;
 use revoada_core::limits::LOG_READ_CHUNK_BYTES;
@@ -61,6 +62,11 @@ pub(super) fn plan(state: &State, range: Range<u64>, bytes_max: usize) -> Plan {
 }
 
 impl Plan {
+    /// Whether carrying it out touches no file.
+    pub fn is_in_memory(&self) -> bool {
+        self.stored.is_empty()
+    }
+
     /// The entries, in order.
     pub fn execute(self, identity: u64) -> io::Result<Vec<LogEntry>> {
         let mut entries = Vec::with_capacity(self.stored.len() + self.cached.len());
@@ -80,6 +86,50 @@ impl Plan {
         }
         entries.extend(self.cached);
         Ok(entries)
+    }
+}
+
+/// Called once with what was read.
+type Then = Box<dyn FnOnce(io::Result<Vec<LogEntry>>) + Send>;
+
+/// Carries plans out for those who must not wait for a disk: the engine's third thread, one after the other. Whoever
+/// reads waits for its answer before it asks again, so what waits here is bounded by the number of those who read.
+pub(super) struct Reader {
+    identity: u64,
+    /// None where the log is driven and has no threads: then whoever asks reads.
+    plans: Option<Sender<(Plan, Then)>>,
+}
+
+impl Reader {
+    /// Starts the thread, which ends when this is dropped.
+    pub fn start(identity: u64) -> io::Result<Self> {
+        let (plans, todo) = channel::<(Plan, Then)>();
+        std::thread::Builder::new()
+            .name("revoada-log-3".to_owned())
+            .spawn(move || {
+                for (plan, then) in todo {
+                    then(plan.execute(identity));
+                }
+            })?;
+        Ok(Self {
+            identity,
+            plans: Some(plans),
+        })
+    }
+
+    /// One without a thread.
+    pub fn inline(identity: u64) -> Self {
+        Self { identity, plans: None }
+    }
+
+    /// Carries out a plan, at some time.
+    pub fn read(&self, plan: Plan, then: Then) {
+        let Some(plans) = &self.plans else {
+            return then(plan.execute(self.identity));
+        };
+        if let Err(SendError((_, then))) = plans.send((plan, then)) {
+            then(Err(io::Error::other("the thread that reads the log has stopped")));
+        }
     }
 }
 

@@ -73,6 +73,7 @@ async fn deliver<R: Runtime>(transport: Arc<Transport<R>>, to: SocketAddr, mut m
                     },
                     // The other side never speaks on this connection: anything that is read is its end.
                     _ = connection.frames.next() => break,
+                    () = connection.held.ended() => break,
                 },
             };
             if connection.frames.send(message).await.is_err() {

@@ -65,13 +65,18 @@ pub(super) enum Answer {
     Refused { by: String, refusal: Refusal },
 }
 
-/// Decides who may be here. Asked on every connection, in both directions, by the side that hears a hello.
+/// Decides who may be here. Asked on every connection, in both directions, by the side that hears a hello; and again of
+/// those that stand, whenever that may have changed.
 pub trait Gate: Send + Sync + 'static {
     /// What this node says of itself now.
     fn hello(&self) -> Hello;
 
     /// Whether the holder of `peer`'s key, who said `hello`, may speak with this node.
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal>;
+
+    /// Whether the holder of `peer`'s key, who was admitted once, may stay. Its hello is of no use for this: what it said
+    /// of its log is long past.
+    fn keeps(&self, peer: &NodeId) -> Result<(), Refusal>;
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

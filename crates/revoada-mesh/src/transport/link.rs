@@ -16,6 +16,7 @@ use futures::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use revoada_core::limits;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Frames};
 use crate::runtime::{Runtime, Tokio};
@@ -88,6 +89,7 @@ pub struct Link<R: Runtime = Tokio> {
     calls: mpsc::Sender<Message>,
     waiting: Waiting,
     next: Arc<AtomicU64>,
+    closed: CancellationToken,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -97,6 +99,7 @@ impl<R: Runtime> Clone for Link<R> {
             calls: self.calls.clone(),
             waiting: self.waiting.clone(),
             next: self.next.clone(),
+            closed: self.closed.clone(),
             runtime: PhantomData,
         }
     }
@@ -111,14 +114,19 @@ impl<R: Runtime> Link<R> {
             calls,
             waiting: waiting.clone(),
             next: Arc::default(),
+            closed: CancellationToken::new(),
             runtime: PhantomData,
         };
+        let closed = link.closed.clone();
+        let (frames, held) = (connection.frames, connection.held);
         R::detach(async move {
-            let (sink, stream) = connection.frames.split();
+            let (sink, stream) = frames.split();
             tokio::select! {
                 biased;
                 () = write(sink, queue) => {}
                 () = read(stream, &waiting) => {}
+                () = held.ended() => {}
+                () = closed.cancelled() => {}
             }
             // Every caller that still waits learns that no answer comes: its sender is dropped.
             waiting.lock().take();
@@ -129,6 +137,11 @@ impl<R: Runtime> Link<R> {
     /// Whether the connection still stands, as far as this side knows.
     pub fn is_open(&self) -> bool {
         !self.calls.is_closed() && self.waiting.lock().is_some()
+    }
+
+    /// Closes the connection under all clones, with whatever still waits to be sent.
+    pub fn close(&self) {
+        self.closed.cancel();
     }
 
     /// Sends a call and waits for its answer.
@@ -206,6 +219,11 @@ impl<R: Runtime> LinkStream<R> {
             body,
         };
         self.link.calls.send(message).await.map_err(|_| CallError::NotSent)
+    }
+
+    /// Closes the link that it is a stream of; see [`Link::close`].
+    pub fn close_link(&self) {
+        self.link.close();
     }
 
     /// The next answer; none once the link is gone. Cancel-safe.

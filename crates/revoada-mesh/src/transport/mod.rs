@@ -10,11 +10,12 @@ mod tests;
 mod tls;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +24,9 @@ use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::limits;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::runtime::{Runtime, Tokio};
 
@@ -103,6 +106,8 @@ pub struct Connection<R: Runtime = Tokio> {
     pub address: SocketAddr,
     /// The frames.
     pub frames: FramesOf<R>,
+    /// Its place among the connections that stand. Whoever uses the frames ends with it.
+    pub held: Arc<Held>,
 }
 
 impl<R: Runtime> std::fmt::Debug for Connection<R> {
@@ -166,7 +171,16 @@ pub struct Transport<R: Runtime = Tokio> {
     id: NodeId,
     gate: Arc<dyn Gate>,
     wire: WireOf<R>,
-    open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    open: Open,
+    next: AtomicU64,
+}
+
+/// The connections that stand, made and accepted, by the other side; each with what ends it.
+type Open = Arc<Mutex<BTreeMap<NodeId, BTreeMap<u64, Standing>>>>;
+
+struct Standing {
+    accepted: bool,
+    ended: CancellationToken,
 }
 
 impl<R: Runtime> std::fmt::Debug for Transport<R> {
@@ -186,14 +200,17 @@ impl Transport {
     /// Accepts connections for ever and gives each to the handler of its protocol, on a task of its own.
     ///
     /// Garbage, slow handshakes and unknown keys cost the one connection and nobody else: at most
-    /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`].
+    /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`]; where somebody
+    /// waits for its place, the oldest goes after [`limits::HANDSHAKE_MS_CONTENDED`], so that callers who say nothing
+    /// cannot keep nodes out.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, handlers: BTreeMap<Protocol, Handler>) {
         let handlers = Arc::new(handlers);
         let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        let mut pending = VecDeque::new();
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             while tasks.try_join_next().is_some() {}
-            let Ok(slot) = handshakes.clone().acquire_owned().await else {
+            let Some(slot) = room(&handshakes, &mut pending).await else {
                 return;
             };
             let (tcp, address) = match listener.accept().await {
@@ -206,7 +223,12 @@ impl Transport {
                     continue;
                 }
             };
-            tasks.spawn(self.clone().attend(tcp, address, handlers.clone(), slot));
+            let over = CancellationToken::new();
+            pending.push_back(Handshake {
+                since: Instant::now(),
+                over: over.clone(),
+            });
+            tasks.spawn(self.clone().attend(tcp, address, handlers.clone(), slot, over));
         }
     }
 }
@@ -219,12 +241,31 @@ impl<R: Runtime> Transport<R> {
             gate,
             wire,
             open: Arc::default(),
+            next: AtomicU64::default(),
         }
     }
 
     /// Whose key it holds.
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    /// Judges again who may be here, and ends the connections of those who may no longer. To be called whenever what the
+    /// gate decides by has changed: a connection is judged when it begins, and may last for months.
+    pub fn review(&self) {
+        let peers: Vec<NodeId> = self.open.lock().keys().copied().collect();
+        for peer in peers {
+            let Err(refusal) = self.gate.keeps(&peer) else {
+                continue;
+            };
+            let ended = self.open.lock().remove(&peer).unwrap_or_default();
+            if !ended.is_empty() {
+                tracing::warn!(peer = %peer.short(), connections = ended.len(), reason = %refusal, "a node was cut off");
+            }
+            for standing in ended.into_values() {
+                standing.ended.cancel();
+            }
+        }
     }
 
     /// Calls a node for one protocol.
@@ -289,6 +330,8 @@ impl<R: Runtime> Transport<R> {
         let answer = next_frame(&mut frames).await.map_err(failed)?;
         match hello::decode(&answer) {
             Some(hello::Answer::Welcome(said)) => {
+                // Before it is judged, so that no review comes between the judgement and the place.
+                let held = Arc::new(self.hold(peer, false));
                 self.gate
                     .admit(&peer, &said)
                     .map_err(|source| ConnectError::RefusedHere { address, source })?;
@@ -298,6 +341,7 @@ impl<R: Runtime> Transport<R> {
                     hello: said,
                     address,
                     frames,
+                    held,
                 })
             }
             Some(hello::Answer::Refused { by, refusal }) => Err(ConnectError::RefusedByPeer {
@@ -313,21 +357,32 @@ impl<R: Runtime> Transport<R> {
     }
 
     /// Takes one connection that was made to this node, through its handshake to its end. `slot` is given back behind
-    /// the handshake.
+    /// the handshake; `over` is cancelled then, and ends the handshake where it is cancelled earlier.
     pub async fn attend<S: Send>(
         self: Arc<Self>,
         socket: SocketOf<R>,
         address: SocketAddr,
         handlers: Arc<BTreeMap<Protocol, Handler<R>>>,
         slot: S,
+        over: CancellationToken,
     ) {
         let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-        let welcomed = R::timeout(limit, self.welcome(socket, address)).await;
+        let welcomed = over.run_until_cancelled(R::timeout(limit, self.welcome(socket, address)));
+        let Some(welcomed) = welcomed.await else {
+            tracing::debug!(%address, "connection refused: others waited for its place");
+            return;
+        };
+        over.cancel();
         drop(slot);
         match welcomed {
-            Ok(Ok((protocol, connection, _held))) => {
+            Ok(Ok((protocol, connection))) => {
+                let held = connection.held.clone();
                 if let Some(handler) = handlers.get(&protocol) {
-                    handler(connection).await;
+                    tokio::select! {
+                        biased;
+                        () = handler(connection) => {}
+                        () = held.ended() => {}
+                    }
                 }
             }
             Ok(Err(error)) => tracing::debug!(%address, error = %chain(&error), "connection refused"),
@@ -335,7 +390,7 @@ impl<R: Runtime> Transport<R> {
         }
     }
 
-    async fn welcome(&self, socket: SocketOf<R>, address: SocketAddr) -> io::Result<(Protocol, Connection<R>, Held)> {
+    async fn welcome(&self, socket: SocketOf<R>, address: SocketAddr) -> io::Result<(Protocol, Connection<R>)> {
         let (protocol, peer, mut frames) = self.wire.accept(socket).await?;
         let said: Hello = hello::decode(&next_frame(&mut frames).await?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the hello is garbage"))?;
@@ -350,7 +405,8 @@ impl<R: Runtime> Transport<R> {
                 reason,
             })
         } else {
-            self.gate.admit(&peer, &said).and_then(|()| self.hold(peer))
+            self.hold_one_more(peer)
+                .and_then(|held| self.gate.admit(&peer, &said).map(|()| held))
         };
         let held = match admitted {
             Ok(held) => held,
@@ -375,41 +431,92 @@ impl<R: Runtime> Transport<R> {
                 hello: said,
                 address,
                 frames,
+                held: Arc::new(held),
             },
-            held,
         ))
     }
 
-    fn hold(&self, peer: NodeId) -> Result<Held, Refusal> {
-        let mut open = self.open.lock();
-        let count = open.entry(peer).or_default();
-        if *count >= limits::CONNECTIONS_PER_PEER_MAX {
-            let reason = format!("{} already has {count} connections open", peer.short());
+    /// A place for a connection that the other side made; at most [`limits::CONNECTIONS_PER_PEER_MAX`] of them.
+    fn hold_one_more(&self, peer: NodeId) -> Result<Held, Refusal> {
+        let held = self.hold(peer, true);
+        let count = self.open.lock().get(&peer).map_or(0, |standing| {
+            standing.values().filter(|standing| standing.accepted).count()
+        });
+        if count > limits::CONNECTIONS_PER_PEER_MAX {
+            let reason = format!("{} already has {} connections open", peer.short(), count - 1);
             return Err(Refusal {
                 kind: RefusalKind::TooMany,
                 reason,
             });
         }
-        *count += 1;
-        Ok(Held {
+        Ok(held)
+    }
+
+    fn hold(&self, peer: NodeId, accepted: bool) -> Held {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let ended = CancellationToken::new();
+        let standing = Standing {
+            accepted,
+            ended: ended.clone(),
+        };
+        self.open.lock().entry(peer).or_default().insert(number, standing);
+        Held {
             open: self.open.clone(),
             peer,
-        })
+            number,
+            ended,
+        }
     }
 }
 
-/// A connection counted against its peer's limit until this is dropped.
-struct Held {
-    open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+/// A handshake that was begun; over when it has ended, or has to.
+struct Handshake {
+    since: Instant,
+    over: CancellationToken,
+}
+
+/// Waits until one more handshake may run.
+async fn room(handshakes: &Arc<Semaphore>, pending: &mut VecDeque<Handshake>) -> Option<OwnedSemaphorePermit> {
+    pending.retain(|handshake| !handshake.over.is_cancelled());
+    let slot = handshakes.clone().acquire_owned();
+    let Some(oldest) = pending.front() else {
+        return slot.await.ok();
+    };
+    let patience = Duration::from_millis(limits::HANDSHAKE_MS_CONTENDED);
+    if let Ok(slot) = timeout_at(oldest.since + patience, slot).await {
+        return slot.ok();
+    }
+    oldest.over.cancel();
+    handshakes.clone().acquire_owned().await.ok()
+}
+
+/// A connection's place among those that stand, until this is dropped.
+pub struct Held {
+    open: Open,
     peer: NodeId,
+    number: u64,
+    ended: CancellationToken,
+}
+
+impl Held {
+    /// Resolves when the other side may no longer be here. Cancel-safe.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let mut open = self.open.lock();
-        if let Some(count) = open.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(standing) = open.get_mut(&self.peer) {
+            standing.remove(&self.number);
+            if standing.is_empty() {
                 open.remove(&self.peer);
             }
         }

@@ -1,8 +1,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use futures::StreamExt as _;
+use revoada_attest::{Block, BlockBody, NodeId, Role, Transition, TransitionKind};
 use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
 use revoada_core::genesis::Founder;
+use revoada_core::machine::Command;
+use revoada_mesh::transport::link::{CallError, Link};
+use revoada_mesh::transport::{ConnectError, Gate, Hello, Refusal, RefusalKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -110,6 +115,19 @@ async fn a_folder_has_one_owner_at_a_time() {
 }
 
 #[tokio::test]
+async fn nobody_else_on_the_machine_looks_into_the_folder_whoever_made_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let folder = options.config.folder.clone();
+    let mode = || fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
+    drop(Node::prepare(self::options(dir.path())).unwrap());
+    assert_eq!(mode(), 0o700);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Node::prepare(options).unwrap());
+    assert_eq!(mode(), 0o700);
+}
+
+#[tokio::test]
 async fn a_boot_that_fails_is_told_on_the_control_socket_until_the_node_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());
@@ -211,4 +229,99 @@ fn a_log_is_tied_to_its_cluster_and_its_node() {
     assert_eq!(mine, log_identity(&genesis("homelab"), &key(1)));
     assert_ne!(mine, log_identity(&genesis("other"), &key(1)));
     assert_ne!(mine, log_identity(&genesis("homelab"), &key(2)));
+}
+
+/// Commits what the driver would not: an admission or an eviction of a node that the genesis does not know.
+async fn transit(consensus: &Consensus, kind: TransitionKind, node: NodeId, from: Option<Role>, to: Option<Role>) {
+    let committed = async {
+        loop {
+            let (cluster, index, parent) = consensus.read(|state| {
+                let chain = state.chain();
+                (chain.cluster(), chain.len(), chain.head())
+            });
+            let transition = Transition {
+                node,
+                name: "node-9".to_owned(),
+                kind,
+                from,
+                to,
+                reason: "a test".to_owned(),
+            };
+            let body = BlockBody {
+                cluster,
+                index,
+                parent,
+                term: consensus.view().term,
+                time_ms: 1_000,
+                proposer: key(1).id(),
+                transition,
+            };
+            // Until the node leads, and has done what it does by itself.
+            if let Ok(Ok(_)) = consensus.propose(Command::Transit(Block::seal(body, &key(1)))).await {
+                return;
+            }
+        }
+    };
+    timeout(SOON, committed).await.expect("the transition is committed");
+}
+
+/// Knows everybody, and says what it was told to.
+struct Guest(Hello);
+
+impl Gate for Guest {
+    fn hello(&self) -> Hello {
+        self.0.clone()
+    }
+
+    fn admit(&self, _: &NodeId, _: &Hello) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn keeps(&self, _: &NodeId) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_evicted_node_loses_the_connections_that_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    options.config.listen = free.local_addr().unwrap();
+    drop(free);
+    fs::create_dir_all(&options.config.folder).unwrap();
+    let slot: Slot = Arc::new(RwLock::new(Router::new()));
+    let services = Services::boot(&options, &slot, None).await.unwrap();
+    let consensus = services.member.consensus().clone();
+    let address = options.config.listen;
+    let guest = Guest(Hello {
+        name: "node-9".to_owned(),
+        ..services.member.gate().hello()
+    });
+    let guest = Transport::new(&key(9), Arc::new(guest)).unwrap();
+    let call = async || guest.connect(address, None, Protocol::Forward, SOON).await;
+    assert!(matches!(
+        call().await.unwrap_err(),
+        ConnectError::RefusedByPeer { source, .. } if source.kind == RefusalKind::UnknownKey
+    ));
+
+    transit(&consensus, TransitionKind::Admit, key(9).id(), None, Some(Role::Worker)).await;
+    let mut connection = call().await.unwrap();
+    let link = Link::start(call().await.unwrap());
+    transit(&consensus, TransitionKind::Evict, key(9).id(), Some(Role::Worker), None).await;
+    let end = timeout(SOON, connection.frames.next()).await.expect("it is cut off");
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    let asked = link.call(1, bytes::Bytes::new(), SOON).await;
+    assert!(
+        matches!(asked, Err(CallError::Broken | CallError::NotSent)),
+        "{asked:?}"
+    );
+    assert!(matches!(
+        call().await.unwrap_err(),
+        ConnectError::RefusedByPeer { source, .. } if source.kind == RefusalKind::Evicted
+    ));
+
+    let stop = CancellationToken::new();
+    stop.cancel();
+    services.run(&stop).await;
 }

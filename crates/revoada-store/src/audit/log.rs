@@ -78,12 +78,25 @@ struct Pending {
 }
 
 /// An audit log that is open for writing. Clones write to the same log; when the last is dropped, what is pending is
-/// written and synced and the file is given up.
+/// written and synced and the file is given up. The drop waits for that, so that whoever stopped a log can open it again,
+/// and a process that ends takes no line with it.
 #[derive(Clone)]
 pub struct AuditLog {
     pending: mpsc::Sender<Pending>,
     failed: Arc<parking_lot::Mutex<Option<AuditLogFailed>>>,
     path: Arc<Path>,
+    // Behind `pending`, and so dropped after it: the thread ends when nobody can give it lines any more.
+    _thread: Arc<Joined>,
+}
+
+/// The thread that writes, which is waited for when the last clone is dropped.
+struct Joined(Option<thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // It panics over nothing that a caller could still be told of.
+        let _ended = self.0.take().map(thread::JoinHandle::join);
+    }
 }
 
 impl std::fmt::Debug for AuditLog {
@@ -159,21 +172,22 @@ impl AuditLog {
             .map_err(file_error)?;
 
         let (pending, queue) = mpsc::channel(AUDIT_QUEUE_LINES_MAX);
-        let log = Self {
-            pending,
-            failed: Arc::default(),
-            path,
-        };
-        let failure = Arc::clone(&log.failed);
-        thread::Builder::new()
+        let failed: Arc<parking_lot::Mutex<Option<AuditLogFailed>>> = Arc::default();
+        let failure = Arc::clone(&failed);
+        let thread = thread::Builder::new()
             .name("revoada-audit".to_owned())
             .spawn(move || writer.run(queue, &failure))
             .map_err(|source| OpenAuditError::File {
-                path: log.path.to_path_buf(),
+                path: path.to_path_buf(),
                 did: "written in a thread",
                 source,
             })?;
-        Ok(log)
+        Ok(Self {
+            pending,
+            failed,
+            path,
+            _thread: Arc::new(Joined(Some(thread))),
+        })
     }
 
     /// The file.

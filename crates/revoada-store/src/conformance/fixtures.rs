@@ -1,5 +1,7 @@
 //! The resources that the suite works with, and short ways to say what it expects.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use revoada_core::error::ErrorKind;
@@ -116,11 +118,15 @@ pub(super) async fn apply_expecting(
     Ok(applied.revision)
 }
 
+/// How long an event may take: one that a backend loses is a failure, and no test that never ends.
+const EVENT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The next event of a watch.
 pub(super) async fn next(watch: &mut WatchStream) -> Result<WatchEvent, String> {
-    match watch.next().await {
-        Some(event) => ok("a watch", event),
-        None => Err("a watch ended without a reset".to_owned()),
+    match tokio::time::timeout(EVENT_PATIENCE, watch.next()).await {
+        Ok(Some(event)) => ok("a watch", event),
+        Ok(None) => Err("a watch ended without a reset".to_owned()),
+        Err(_) => Err(format!("a watch told nothing for {EVENT_PATIENCE:?}")),
     }
 }
 

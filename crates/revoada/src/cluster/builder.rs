@@ -127,38 +127,48 @@ impl ClusterBuilder {
     pub fn build(self) -> Result<Cluster, ClusterRuntimeError> {
         let missing = |part| ClusterRuntimeError::MissingPart { part };
         let own = self.topology.clone();
-        let (declaration, opened) = match (self.declaration, self.file) {
-            (Some(declaration), _) => (declaration, None),
-            (None, Some(path)) => (read(&path)?, None),
+        let (spec, opened) = match self.backend {
+            None => (None, None),
+            Some(ClusterBackend::Declared(spec)) => (Some(spec), None),
+            Some(ClusterBackend::Opened(spec, backend)) => (Some(spec), Some(backend)),
+        };
+        let declaration = match (self.declaration, self.file) {
+            (Some(declaration), _) => declaration,
+            (None, Some(path)) => read(&path)?,
             (None, None) => {
-                let (spec, opened) = match self.backend {
-                    None => (BackendSpec::openraft(), None),
-                    Some(ClusterBackend::Declared(spec)) => (spec, None),
-                    Some(ClusterBackend::Opened(spec, backend)) => (spec, Some(backend)),
-                };
                 let draft = DraftDeclaration {
                     name: self.name.unwrap_or_else(|| "embedded".to_owned()),
                     strategy: self.strategy.ok_or(missing("strategy"))?,
                     face: self.face.ok_or(missing("face"))?,
                     topology: self.topology.ok_or(missing("topology"))?,
-                    backend: spec,
+                    backend: spec.clone().unwrap_or_else(BackendSpec::openraft),
                 };
-                (
-                    ClusterDeclaration::prove(draft).map_err(ClusterRuntimeError::Incoherent)?,
-                    opened,
-                )
+                ClusterDeclaration::prove(draft).map_err(ClusterRuntimeError::Incoherent)?
             }
         };
+        // A declaration names its backend; one that was given beside it is that one, or a mistake.
+        if let Some(given) = spec.map(|spec| spec.kind())
+            && given != declaration.backend().kind()
+        {
+            let declared = declaration.backend().kind();
+            return Err(ClusterRuntimeError::OtherBackend { given, declared });
+        }
         let kind = declaration.face().kind();
         if kind != FaceKind::PureRaft {
             return Err(ClusterRuntimeError::FaceNotServed { kind });
         }
-        let nodes = self.nodes.unwrap_or_else(|| {
-            declaration
-                .topology()
-                .nodes_min()
-                .max(declaration.strategy().consensus.size as usize)
-        });
+        let least = declaration
+            .topology()
+            .nodes_min()
+            .max(declaration.strategy().consensus.size as usize);
+        let nodes = self.nodes.unwrap_or(least);
+        if nodes < least {
+            let id = declaration.id();
+            return Err(ClusterRuntimeError::TooFewNodes { id, nodes, least });
+        }
+        if let (None, Some(what)) = (&opened, revoada_node::unserved(&declaration, nodes)) {
+            return Err(ClusterRuntimeError::NotServed { what });
+        }
         Ok(Cluster::new(declaration, own, opened, self.folder, nodes))
     }
 

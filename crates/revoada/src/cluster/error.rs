@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use revoada_core::declaration::{ClusterCoherenceError, FaceKind, SyntaxError};
+use revoada_core::declaration::{BackendKind, ClusterCoherenceError, FaceKind, SyntaxError};
 use revoada_core::error::ErrorKind;
 use revoada_core::genesis::{GenesisError, GenesisParseError};
 use revoada_node::BootError;
@@ -37,6 +37,30 @@ pub enum ClusterRuntimeError {
     FaceNotServed {
         /// The face.
         kind: FaceKind,
+    },
+    /// This build does not serve the rest of what was declared.
+    #[error("{what}")]
+    NotServed {
+        /// What, and what to declare instead.
+        what: String,
+    },
+    /// The declaration names a backend, and another was given beside it.
+    #[error("the backend {} was given, and the declaration names {}", given.name(), declared.name())]
+    OtherBackend {
+        /// The one that was given.
+        given: BackendKind,
+        /// The one that is declared.
+        declared: BackendKind,
+    },
+    /// So many nodes do not make such a cluster.
+    #[error("{id} starts from at least {least} nodes, not {nodes}")]
+    TooFewNodes {
+        /// The declaration's id.
+        id: String,
+        /// How many were asked for.
+        nodes: usize,
+        /// How many it takes.
+        least: usize,
     },
     /// It runs already.
     #[error("the cluster runs already")]
@@ -104,10 +128,13 @@ impl ClusterRuntimeError {
     /// Which condition it is, for callers that branch.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::MissingPart { .. } | Self::Incoherent(_) | Self::Syntax { .. } | Self::Genesis(_) => {
-                ErrorKind::Invalid
-            }
-            Self::FaceNotServed { .. } => ErrorKind::Unsupported,
+            Self::MissingPart { .. }
+            | Self::Incoherent(_)
+            | Self::Syntax { .. }
+            | Self::OtherBackend { .. }
+            | Self::TooFewNodes { .. }
+            | Self::Genesis(_) => ErrorKind::Invalid,
+            Self::FaceNotServed { .. } | Self::NotServed { .. } => ErrorKind::Unsupported,
             Self::AlreadyRunning => ErrorKind::AlreadyExists,
             Self::OtherCluster { .. } | Self::StoredGenesis { .. } => ErrorKind::Conflict,
             Self::NotRunning | Self::Folder { .. } | Self::Boot { .. } | Self::NotFormed { .. } => {

@@ -108,8 +108,10 @@ async fn a_clock_set_back_on_the_leader_loses_nothing_and_the_chain_still_verifi
     load.more(50).await;
     load.stop().await.assert_kept(&cluster, leader).await;
     cluster.assert_chain_verifies(leader).await;
+    // But for the one in quarantine: no log reaches it any more, and its chain may end before its own demotion.
     until("every node shows the same chain", PATIENCE, async || {
-        let heads = client.chain_heads().await.map_err(|error| error.to_string())?.items;
+        let mut heads = client.chain_heads().await.map_err(|error| error.to_string())?.items;
+        heads.retain(|head| head.node != follower);
         if heads.windows(2).all(|pair| pair[0].head == pair[1].head) {
             Ok(())
         } else {

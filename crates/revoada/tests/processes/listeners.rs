@@ -110,13 +110,13 @@ async fn listeners_under_garbage_go_on_serving_the_others() {
 
     let mut slow_tcp = Vec::new();
     let mut slow_unix = Vec::new();
-    for number in 0..SLOW_CALLERS {
-        let mut tcp = TcpStream::connect(if number % 2 == 0 { mesh } else { https })
-            .await
-            .unwrap();
-        // The beginning of a TLS handshake that never goes on.
-        tcp.write_all(&[0x16, 0x03, 0x01, 0x02]).await.unwrap();
-        slow_tcp.push(tcp);
+    for _ in 0..SLOW_CALLERS {
+        for listener in [mesh, https] {
+            let mut tcp = TcpStream::connect(listener).await.unwrap();
+            // The beginning of a TLS handshake that never goes on.
+            tcp.write_all(&[0x16, 0x03, 0x01, 0x02]).await.unwrap();
+            slow_tcp.push(tcp);
+        }
         let mut unix = UnixStream::connect(&socket).await.unwrap();
         unix.write_all(b"GET /v1/sta").await.unwrap();
         slow_unix.push(unix);

@@ -4,6 +4,7 @@
 //! The program under test is the one that cargo built with the tests, or the one that `REVOADA_BIN` names. Tests that
 //! need root, namespaces or a tool say so in their output where they cannot run, and fail there with `CI` set.
 
+mod backpressure;
 mod clocks;
 mod disks;
 mod folders;

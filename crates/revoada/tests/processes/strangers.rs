@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use revoada::attest::Role;
-use revoada::store::admin::ClusterStatus;
+use revoada::core::limits;
+use revoada::store::admin::{ClusterStatus, NodeStatus};
 
-use crate::support::{PATIENCE, TestCluster, until};
+use crate::support::{Load, PATIENCE, TestCluster, until};
 
 /// Waits until the log of some other node has a refusal with these words.
 async fn refused(cluster: &TestCluster, but: usize, words: &[&str]) {
@@ -107,6 +109,48 @@ async fn a_voter_restored_from_an_older_copy_is_refused_by_name_and_replaced() {
         cluster.content(victim, "kept-19", false).await.unwrap(),
         "by the others"
     );
+}
+
+#[tokio::test]
+async fn an_emptied_voter_that_nobody_can_replace_votes_again_in_the_end() {
+    let mut cluster = TestCluster::start("quorum-3m", 3).await;
+    let (followers, _) = cluster.followers_and_workers().await;
+    let victim = followers[0];
+    let name = cluster.nodes[victim].name().to_owned();
+    let load = Load::start(&cluster.sockets(), 4, "meanwhile");
+    load.more(50).await;
+    cluster.nodes[victim].kill();
+    cluster.nodes[victim].empty();
+    cluster.nodes[victim].start();
+    refused(
+        &cluster,
+        victim,
+        &["a node was refused", &name, "a voter whose log went back"],
+    )
+    .await;
+    let is = |status: &ClusterStatus, what: fn(&NodeStatus) -> bool| {
+        status.nodes.iter().any(|node| node.name == name && what(node))
+    };
+    cluster
+        .seen("it votes no longer, and replicates", PATIENCE, |status| {
+            is(status, |node| !node.voter && node.learner && node.lag <= 99)
+        })
+        .await;
+    load.more(50).await;
+    // It was demoted just now, and a node changes its role at most once a minute.
+    let minute = PATIENCE + Duration::from_millis(limits::ROLE_CHANGE_INTERVAL_MS);
+    cluster
+        .seen("three voters are caught up again", minute, |status| {
+            status.cluster.redundancy.voters_caught_up == 3 && is(status, |node| node.voter)
+        })
+        .await;
+    let (leader, _) = cluster.settled().await;
+    load.more(50).await;
+    load.stop().await.assert_kept(&cluster, victim).await;
+    cluster.assert_chain_verifies(leader).await;
+    // What it votes for counts: either of the others may go.
+    cluster.nodes[leader].kill();
+    cluster.apply_patiently(victim, "late", "with its vote").await;
 }
 
 #[tokio::test]

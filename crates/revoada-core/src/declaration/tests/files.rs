@@ -179,17 +179,68 @@ fn the_schema_knows_the_fields_that_the_reader_knows() {
     }
 }
 
+/// Names that some reader of some format takes for something else than a text.
+const NASTY_NAMES: [&str; 24] = [
+    "0644",
+    "08",
+    "1e5",
+    "12",
+    "0x10",
+    "0o7",
+    "0b1",
+    "1_000",
+    "1.5",
+    "2001-01-01",
+    "null",
+    "true",
+    "False",
+    "yes",
+    "NO",
+    "on",
+    "n",
+    "y",
+    "nan",
+    "NaN",
+    "inf",
+    "5e-3",
+    "1-1",
+    "e5",
+];
+/// The same for texts that no name can be.
+const NASTY_TEXTS: [&str; 16] = [
+    "12:30",
+    "~",
+    "- a",
+    "a: b",
+    "a #b",
+    "&a",
+    "*a",
+    "!a",
+    "%{if a}",
+    "$${a}",
+    "<<",
+    " a ",
+    "日本語 😀",
+    "[a]",
+    "{",
+    "'",
+];
+
 fn declarable() -> impl Strategy<Value = DraftDeclaration> {
-    let text = "[a-zA-Z0-9/:._ é\"'\\\\${}%#-]{0,11}[a-z]";
-    let optional = || proptest::option::of(text);
-    let name = "[a-z0-9]([a-z0-9._-]{0,8}[a-z0-9])?";
+    let nasty = |words: &'static [&'static str]| proptest::sample::select(words).prop_map(str::to_owned);
+    let text = || {
+        let plain = "[a-zA-Z0-9/:._ é\"'\\\\${}%#-]{0,11}[a-z]";
+        prop_oneof![3 => plain, 1 => nasty(&NASTY_NAMES), 1 => nasty(&NASTY_TEXTS)]
+    };
+    let optional = || proptest::option::of(text());
+    let name = || prop_oneof![3 => "[a-z0-9]([a-z0-9._-]{0,8}[a-z0-9])?", 1 => nasty(&NASTY_NAMES)];
     let face = prop_oneof![
         Just(FaceSpec::PureRaft),
         Just(FaceSpec::Etcd),
         (0..99_u32).prop_map(|minor| FaceSpec::Kubernetes {
             version: format!("1.{minor}")
         }),
-        name.prop_map(|region| FaceSpec::Nomad { region }),
+        name().prop_map(|region| FaceSpec::Nomad { region }),
         any::<bool>().prop_map(|user_units| FaceSpec::Systemd { user_units }),
         Just(FaceSpec::BareMetalSupervisor {
             runtime: ContainerRuntime::Docker
@@ -198,7 +249,7 @@ fn declarable() -> impl Strategy<Value = DraftDeclaration> {
     let backend = prop_oneof![
         Just(BackendConfig::Openraft),
         Just(BackendConfig::Memory),
-        text.prop_map(|path| BackendConfig::Folder { path }),
+        text().prop_map(|path| BackendConfig::Folder { path }),
         (optional(), optional(), optional(), optional(), optional()).prop_map(
             |(endpoint, kubeconfig, context, b, a)| {
                 BackendConfig::KubeApiserver {
@@ -210,7 +261,7 @@ fn declarable() -> impl Strategy<Value = DraftDeclaration> {
                 }
             }
         ),
-        (text, optional(), optional(), optional()).prop_map(|(address, token_file, region, namespace)| {
+        (text(), optional(), optional(), optional()).prop_map(|(address, token_file, region, namespace)| {
             BackendConfig::NomadHttp {
                 address,
                 token_file,
@@ -230,7 +281,7 @@ fn declarable() -> impl Strategy<Value = DraftDeclaration> {
             runtime: ContainerRuntime::Podman
         }),
         (
-            proptest::collection::vec(text, 1..3),
+            proptest::collection::vec(text(), 1..3),
             optional(),
             optional(),
             optional()
@@ -244,7 +295,7 @@ fn declarable() -> impl Strategy<Value = DraftDeclaration> {
     ];
     let times = proptest::array::uniform4(1..1_000_000_000_000_000_u64);
     (
-        (name, name, name, face, backend, any::<bool>(), any::<bool>()),
+        (name(), name(), name(), face, backend, any::<bool>(), any::<bool>()),
         (
             times,
             1.0..=16.0_f64,
@@ -252,7 +303,7 @@ fn declarable() -> impl Strategy<Value = DraftDeclaration> {
             any::<u32>(),
             1..=u64::MAX,
             0..5_usize,
-            proptest::option::of(name),
+            proptest::option::of(name()),
         ),
     )
         .prop_map(|((name, strategy, face_name, face, backend, audit, signed), rest)| {

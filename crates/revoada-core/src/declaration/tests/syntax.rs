@@ -93,6 +93,22 @@ fn what_is_no_document_is_an_error_and_no_finding() {
         let said = refused(text.as_bytes(), format);
         assert!(said.starts_with(expected), "{:.40}: {said}", text);
     }
+    // Every other construct of HCL that nests.
+    for open in [
+        "(",
+        "{b=",
+        "\"${",
+        "f(",
+        "[for x in ",
+        "b[b",
+        "\"%{if ",
+        "<<E\n${",
+        "-(",
+        "(b ? ",
+    ] {
+        let said = refused(format!("a = {}", open.repeat(20_000)).as_bytes(), Hcl);
+        assert!(said.starts_with("it is not valid HCL: "), "{open}: {said}");
+    }
     let latin = refused(b"name: caf\xe9", Yaml);
     assert!(latin.starts_with("it is not UTF-8 at byte 9"), "{latin}");
     let large = refused(&vec![b' '; DECLARATION_BYTES_MAX + 1], Json);
@@ -196,5 +212,18 @@ fn json_words_for_numbers_that_are_not_finite_are_findings_that_name_their_field
             ],
             "{word}"
         );
+    }
+}
+
+/// `kubectl` reads 8 from both; the reader of manifests reads the former alike, and refuses the latter.
+#[test]
+fn a_yaml_number_that_begins_with_a_zero_is_octal() {
+    for number in ["010", "08"] {
+        let text = format!(
+            "apiVersion: revoada.dev/v1\nkind: Cluster\nname: homelab\nface: {{kind: pure-raft}}\n\
+             topology: {{kind: quorum-3m}}\nstrategy: {{standbys: {number}}}\n"
+        );
+        let declaration = check(text.as_bytes(), None).expect("YAML").into_result();
+        assert_eq!(declaration.expect("coherent").strategy().standbys, 8, "{number}");
     }
 }

@@ -1,13 +1,14 @@
 //! A cluster without nodes: it executes steps at once, and shows the policy what a driver would.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use revoada_attest::{Digest, NodeId, Role};
 
 use crate::policy::{Founder, Intent, Observed, Plan, Replication, Seen, Spread, Step, Wish, WishKind, WishRefused};
 use crate::policy::{admissible, admission, plan, survives, voters_declared};
 use crate::roles::{Location, Membership, Roles};
-use crate::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quorum3M, Solo, TopologyStrategy};
+use crate::topology::{Cluster3MNW, MeshAllPeers, Pair, PairWithWitness, Phalanx, Quorum3M, Solo, TopologyStrategy};
 
 /// How long a new learner takes to catch up.
 const CATCH_UP_MS: u64 = 50;
@@ -28,6 +29,12 @@ pub(super) enum TestShape {
 }
 
 impl TestShape {
+    /// A pair whose third node breaks the tie.
+    pub(super) fn witnessed() -> Self {
+        static WITNESSED: LazyLock<PairWithWitness> = LazyLock::new(|| Pair::with_witness("n3"));
+        Self::BuiltIn(&*WITNESSED)
+    }
+
     /// The built-in topologies, in the order of their names' list.
     pub(super) const BUILT_IN: [Self; 6] = [
         Self::BuiltIn(&Solo),
@@ -92,6 +99,10 @@ pub(super) struct TestNode {
     /// When it has caught up, once it replicates; none while it does not.
     pub(super) caught_up_at_ms: Option<u64>,
     pub(super) lag: u64,
+    /// Whether its disk has less than its peers remember; they refuse it as long as it votes.
+    pub(super) went_back: bool,
+    /// Whether its process runs, heard of or not.
+    pub(super) runs: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -175,6 +186,8 @@ impl TestCluster {
             excused: false,
             caught_up_at_ms,
             lag: 0,
+            went_back: false,
+            runs: true,
         };
         self.nodes.insert(node, seen);
     }
@@ -183,13 +196,35 @@ impl TestCluster {
         let now_ms = self.now_ms;
         if let Some(seen) = self.nodes.get_mut(&node) {
             (seen.membership, seen.since_ms, seen.reachable) = (Membership::Dead, now_ms, false);
+            seen.runs = false;
         }
         if self.leader == node {
             self.elect();
         }
     }
 
+    /// Its disk is emptied, and its process started again. Who does not vote may come back so.
+    pub(super) fn go_back(&mut self, node: NodeId) {
+        self.lose(node);
+        if let Some(seen) = self.nodes.get_mut(&node) {
+            seen.went_back = true;
+        }
+        self.bring_back(node, false);
+    }
+
+    /// Whether its peers refuse it now.
+    pub(super) fn is_refused(&self, node: &NodeId) -> bool {
+        let knocks = self.nodes.get(node).is_some_and(|seen| seen.went_back && seen.runs);
+        knocks && self.voters.contains(node)
+    }
+
     pub(super) fn bring_back(&mut self, node: NodeId, excused: bool) {
+        if let Some(seen) = self.nodes.get_mut(&node) {
+            seen.runs = true;
+        }
+        if self.is_refused(&node) {
+            return;
+        }
         self.appear(node);
         if let Some(seen) = self.nodes.get_mut(&node) {
             seen.excused = excused;
@@ -242,6 +277,7 @@ impl TestCluster {
         let zone_of = |node: &NodeId| self.founders.get(node).map(|founder| founder.location.clone());
         let membership = self.nodes.iter().map(|(node, seen)| {
             let location = zone_of(node).filter(|location| location.zone.is_some());
+            let log_went_back = self.is_refused(node);
             let TestNode {
                 membership,
                 since_ms,
@@ -255,6 +291,7 @@ impl TestCluster {
                     since_ms,
                     excused,
                     location,
+                    log_went_back,
                 },
             )
         });
@@ -331,11 +368,22 @@ impl TestCluster {
                 if !self.voters.contains(&self.leader) {
                     self.elect();
                 }
+                self.forget_positions();
             }
             Step::TransferLeader { to } => self.leader = *to,
             Step::WaitCaughtUp { .. } => self.now_ms += CATCH_UP_MS,
         }
         self.now_ms += 1;
+    }
+
+    /// Who votes no longer may come back with an empty log.
+    fn forget_positions(&mut self) {
+        let forgotten = self
+            .nodes
+            .iter()
+            .filter(|(node, seen)| seen.went_back && seen.runs && !self.voters.contains(node));
+        let forgotten: Vec<NodeId> = forgotten.map(|(node, _)| *node).collect();
+        forgotten.into_iter().for_each(|node| self.bring_back(node, false));
     }
 
     pub(super) fn ask(&self, kind: WishKind, node: NodeId) -> Result<Vec<Step>, WishRefused> {

@@ -99,6 +99,7 @@ impl Story {
             "lose" => nodes().for_each(|node| self.cluster.lose(node)),
             "return" => nodes().for_each(|node| self.cluster.bring_back(node, false)),
             "start" => nodes().for_each(|node| self.cluster.bring_back(node, true)),
+            "empty" => nodes().for_each(|node| self.cluster.go_back(node)),
             "join" => nodes().for_each(|node| self.cluster.join(node)),
             "suspect" => nodes().for_each(|node| self.see(node, Membership::Suspect, true)),
             "gossip-dead" => nodes().for_each(|node| self.see(node, Membership::Dead, true)),
@@ -285,4 +286,5 @@ stories! {
     a_half_executed_plan_is_continued: "continuation",
     a_new_voter_comes_from_another_zone: "spread",
     one_detector_moves_nothing: "one_detector",
+    a_voter_that_forgot_is_taken_in_again: "log_went_back",
 }

@@ -4,8 +4,11 @@
 //! the only form in which no number is lost, and because every refusal can then say its line. What the core schema
 //! leaves to the reader is decided here:
 //! - `yes`, `on`, `12:30`, `1_000` and dates are strings, as 1.2 has it; `~` and nothing at all are null;
-//! - an integer with a leading zero is refused: Kubernetes' readers (YAML 1.1) take `0644` for 420, 1.2 for 644;
-//! - keys that are plain numbers or booleans are taken as the text they are spelled with; null and collections are refused;
+//! - an integer that begins with a zero is octal, as in YAML 1.1 and to `kubectl`: `0644` is 420. 1.2 says 644, but the
+//!   manifests that have such numbers (`defaultMode`) were written for the former. Where Kubernetes' reader itself does
+//!   not take it for octal (`089`, more than 64 bits), it is refused;
+//! - keys that are plain numbers or booleans are taken as the text they are spelled with; one that begins with a zero
+//!   (`kubectl` makes `"420"` of it), null and collections are refused;
 //! - merge keys (`<<`) are followed, because manifests have them; they are not in 1.2;
 //! - what aliases stand for counts against [`limits::ALIAS_BYTES_MAX`], and so does what anchors keep.
 //!
@@ -208,6 +211,12 @@ impl<'a> Reader<'a> {
                     yaml_scalar::value(text.clone(), style, tag.as_deref()).map_err(|refusal| refusal.at(at))?;
                 if value.is_null() {
                     return Err(unrepresentable_key("a key that is null").at(at));
+                }
+                if value.is_number() && yaml_scalar::is_zero_led(&text) {
+                    return Err(Refusal::AmbiguousZero {
+                        text: text.into_owned(),
+                    }
+                    .at(at));
                 }
                 if anchor != 0 {
                     self.spend(text.len() + 1, at)?;

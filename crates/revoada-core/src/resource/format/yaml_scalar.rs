@@ -104,8 +104,10 @@ fn numeric(text: &str) -> Result<Option<String>, Refusal> {
     if !has_digits || !all_digits(whole) || !fraction.is_none_or(all_digits) || !exponent_is_one {
         return Ok(None);
     }
-    if fraction.is_none() && exponent.is_none() && whole.len() > 1 && whole.starts_with('0') {
-        return Err(Refusal::AmbiguousOctal { text: text.to_owned() });
+    if exponent.is_none() && fraction.is_none() && has_leading_zero(whole) {
+        return legacy_octal(whole, sign)
+            .map(Some)
+            .ok_or_else(|| Refusal::AmbiguousZero { text: text.to_owned() });
     }
     let significant = whole.trim_start_matches('0');
     let mut spelling = String::with_capacity(text.len() + 2);
@@ -120,6 +122,27 @@ fn numeric(text: &str) -> Result<Option<String>, Refusal> {
         spelling.push_str(exponent);
     }
     Ok(Some(spelling))
+}
+
+/// Whether a plain scalar is an integer that begins with a zero, such as `0644`: a number as a value, and as a key
+/// nothing that readers agree about.
+pub(crate) fn is_zero_led(text: &str) -> bool {
+    has_leading_zero(text.strip_prefix(['-', '+']).unwrap_or(text))
+}
+
+fn has_leading_zero(digits: &str) -> bool {
+    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The decimal spelling of an octal number of YAML 1.1 (https://yaml.org/type/int.html). None where Kubernetes' reader
+/// (go-yaml, `strconv.ParseInt` and `ParseUint` with base 0) falls back to decimal: at a digit above 7, and beyond 64
+/// bits.
+fn legacy_octal(digits: &str, sign: &str) -> Option<String> {
+    let value = u64::from_str_radix(digits, 8).ok()?;
+    match sign {
+        "-" => Some(0_i64.checked_sub_unsigned(value)?.to_string()),
+        _ => Some(value.to_string()),
+    }
 }
 
 fn in_radix(digits: &str, radix: u32) -> Result<Option<String>, Refusal> {

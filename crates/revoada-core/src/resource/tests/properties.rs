@@ -228,6 +228,17 @@ proptest! {
     }
 
     #[test]
+    fn an_octal_number_of_a_manifest_is_the_same_number_in_every_format(mode: u64, zeros in 1..4_usize) {
+        let text = format!("kind: A\nmetadata: {{name: a}}\nmode: {}{mode:o}\n", "0".repeat(zeros));
+        let given = Resource::parse(text.clone().into(), ResourceFormat::Yaml).unwrap();
+        prop_assert_eq!(given.render(ResourceFormat::Yaml).unwrap(), text);
+        for format in ResourceFormat::ALL {
+            let converted = Resource::parse(given.render(format).unwrap(), format).unwrap();
+            prop_assert_eq!(converted.content["mode"].as_u64(), Some(mode), "{}", format);
+        }
+    }
+
+    #[test]
     fn a_native_document_is_written_in_one_way(content in resource_content()) {
         let first = render_content(&content, ResourceFormat::Native).unwrap();
         let again = Resource::parse(first.clone(), ResourceFormat::Native).unwrap();

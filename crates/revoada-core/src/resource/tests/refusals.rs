@@ -435,9 +435,17 @@ fn yaml_that_no_resource_can_hold_is_refused() {
             "{text}"
         );
     }
-    for text in ["0644", "-017", "00", "+08"] {
-        let expected = Refusal::AmbiguousOctal { text: text.to_owned() };
+    // No octal number to Kubernetes' reader, which takes all of these for decimal ones, as YAML 1.2 does; YAML 1.1 has
+    // strings. The last two are beyond 64 bits.
+    let beyond = "02000000000000000000000";
+    for text in ["+08", "089", "-0128", "!!int 0800", beyond, "-01000000000000000000001"] {
+        let named = text.trim_start_matches("!!int ").to_owned();
+        let expected = Refusal::AmbiguousZero { text: named };
         assert_eq!(refusal(format!("x: {text}"), ResourceFormat::Yaml), expected);
+    }
+    for key in ["0644", "-017", "00", "089"] {
+        let expected = Refusal::AmbiguousZero { text: key.to_owned() };
+        assert_eq!(refusal(format!("{{{key}: x}}"), ResourceFormat::Yaml), expected);
     }
 }
 

@@ -196,3 +196,51 @@ async fn the_window_in_memory_is_bounded_and_what_left_it_is_read_from_disk() {
     let read = store.limited_get_log_entries(0, count).await.unwrap();
     assert!((1..=4).contains(&read.len()), "{}", read.len());
 }
+
+#[tokio::test]
+async fn what_is_read_from_the_disk_does_not_hold_the_callers_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    append(&mut store, (0..5).map(|index| (1, index))).await;
+    let mut store = reopen(store, dir.path());
+    // A disk that takes long, as the thread that reads sees it.
+    let (release, busy) = std::sync::mpsc::channel::<()>();
+    store.engine().read_then(0..1, 1, move |read| {
+        read.unwrap();
+        busy.recv_timeout(SOON).unwrap();
+    });
+    let mut other = store.clone();
+    {
+        let mut streamed = Box::pin(other.entries_stream(0..5).await);
+        let mut reading = Box::pin(store.limited_get_log_entries(0, 5));
+        assert!(futures::poll!(futures::StreamExt::next(&mut streamed)).is_pending());
+        assert!(futures::poll!(reading.as_mut()).is_pending());
+        release.send(()).unwrap();
+        assert_eq!(timeout(SOON, reading).await.unwrap().unwrap().len(), 5);
+        let first = timeout(SOON, futures::StreamExt::next(&mut streamed)).await.unwrap();
+        assert_eq!(first.unwrap().unwrap(), entry(1, 0));
+    }
+    append(&mut store, [(1, 5)]).await;
+    assert_eq!(held(&mut store).await.len(), 6);
+}
+
+#[tokio::test]
+async fn cutting_the_log_behind_a_checkpoint_waits_for_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new("hang-sync=2".parse::<crate::log::ScriptedFaults>().unwrap());
+    let options = LogOptions {
+        faults: Some(faults.clone()),
+        ..LogOptions::default()
+    };
+    let mut store = LogStore::new(LogEngine::open(dir.path(), options).unwrap().0).unwrap();
+    append(&mut store, (0..5).map(|index| (1, index))).await;
+    let cut = timeout(SOON, store.purge(log_id(1, 2))).await;
+    faults.release();
+    cut.expect("it does not wait for the sync").unwrap();
+    assert_eq!(held(&mut store).await, [(1, 3), (1, 4)]);
+    let mut store = reopen(store, dir.path());
+    assert_eq!(held(&mut store).await, [(1, 3), (1, 4)]);
+    // A log that takes nothing more says so.
+    store.engine().close().unwrap();
+    store.purge(log_id(1, 3)).await.unwrap_err();
+}

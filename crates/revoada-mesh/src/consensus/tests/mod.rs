@@ -1,6 +1,8 @@
+mod appending;
 mod checkpoint;
 mod cluster;
 mod log_store;
+mod machine;
 mod single;
 
 use std::collections::BTreeSet;
@@ -87,6 +89,10 @@ impl Gate for OpenGate {
     }
 
     fn admit(&self, _: &NodeId, _: &Hello) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn keeps(&self, _: &NodeId) -> Result<(), Refusal> {
         Ok(())
     }
 }

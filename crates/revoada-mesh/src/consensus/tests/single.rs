@@ -94,7 +94,7 @@ async fn without_a_leader_writes_and_reads_are_unavailable_after_a_while() {
         "{refused:?}"
     );
     let refused = node.newest().await.unwrap_err();
-    assert!(refused.0.contains("no leader"), "{refused}");
+    assert!(refused.to_string().contains("no leader"), "{refused}");
     tokio::time::resume();
     node.stop().await;
 }

@@ -317,3 +317,33 @@ fn what_was_torn_does_not_come_back_behind_later_entries() {
     assert_eq!(recovered.last, Some(1));
     assert_eq!(engine.read(1..9, usize::MAX).unwrap(), entries(1..2, "more"));
 }
+
+#[test]
+fn a_read_for_later_is_what_the_log_held_when_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, _) = open(folder.path(), small());
+    append(&engine, 0..200, "a").unwrap();
+    let here = std::thread::current().id();
+    let ask = |range: Range<u64>| {
+        let (sender, answer) = channel();
+        engine.read_then(range, usize::MAX, move |read| {
+            sender.send((read, std::thread::current().id())).unwrap();
+        });
+        answer
+    };
+    // The first read is held up, and what follows it finds the log cut at both ends.
+    let (release, busy) = channel::<()>();
+    engine.read_then(0..1, 1, move |_| busy.recv().unwrap());
+    let answer = ask(0..200);
+    truncate_from(&engine, 150).unwrap();
+    purge_to(&engine, 100).unwrap();
+    release.send(()).unwrap();
+    let (read, thread) = answer.recv().unwrap();
+    assert_eq!(read.unwrap(), entries(0..200, "a"));
+    assert_ne!(thread, here);
+    let (read, _) = ask(0..200).recv().unwrap();
+    assert_eq!(read.unwrap(), entries(101..150, "a"));
+    // What is in memory needs no other thread.
+    let (read, thread) = ask(300..400).recv().unwrap();
+    assert_eq!((read.unwrap(), thread), (Vec::new(), here));
+}

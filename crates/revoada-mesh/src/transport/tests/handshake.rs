@@ -73,11 +73,15 @@ async fn a_caller_refuses_a_node_of_another_cluster_that_would_take_it() {
         fn admit(&self, _: &NodeId, _: &Hello) -> Result<(), Refusal> {
             Ok(())
         }
+
+        fn keeps(&self, _: &NodeId) -> Result<(), Refusal> {
+            Ok(())
+        }
     }
     let hello = transport(1, 8).gate.hello();
     let gate = Arc::new(Anybody(TestGate {
         hello,
-        known: Vec::new(),
+        known: Mutex::default(),
     }));
     let listening = listen(Arc::new(Transport::new(&key(1), gate).unwrap()), echo()).await;
     let refusal = refused_here(call(&transport(2, 9), &listening).await);
@@ -214,4 +218,52 @@ async fn nobody_there_is_unreachable() {
     drop(listener);
     let called = transport(2, 9).connect(address, None, Protocol::Raft, SOON).await;
     assert!(matches!(called.unwrap_err(), ConnectError::Unreachable { .. }));
+}
+
+#[tokio::test]
+async fn a_node_that_may_be_here_no_longer_loses_the_connections_that_it_has() {
+    let (gate, one) = gated(1, 9);
+    let two = transport(2, 9);
+    let (listening, other) = (listen(one.clone(), echo()).await, listen(two.clone(), echo()).await);
+    // Of each direction one, and of a third node.
+    let mut accepted = call(&two, &listening).await.unwrap();
+    let mut made = call(&one, &other).await.unwrap();
+    let mut third = call(&transport(3, 9), &listening).await.unwrap();
+    one.review();
+    echoes(&mut accepted).await;
+    echoes(&mut made).await;
+
+    let link = link::Link::start(made);
+    gate.known.lock().retain(|known| *known != key(2).id());
+    one.review();
+    let end = timeout(SOON, accepted.frames.next()).await.expect("it is cut off");
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    let closed = async {
+        while link.is_open() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, closed)
+        .await
+        .expect("the link that was made to it is closed");
+    echoes(&mut third).await;
+    let (_, refusal) = refused_by_peer(call(&two, &listening).await);
+    assert_eq!(refusal.kind, RefusalKind::UnknownKey);
+}
+
+#[tokio::test]
+async fn callers_who_say_nothing_keep_no_node_out() {
+    let listening = listen(transport(1, 9), echo()).await;
+    let mut silent = Vec::new();
+    for _ in 0..limits::HANDSHAKES_MAX + 4 {
+        silent.push(TcpStream::connect(listening.address).await.unwrap());
+    }
+    // Its turn comes behind those, and before they run out of time by themselves.
+    echoes(&mut call(&transport(2, 9), &listening).await.unwrap()).await;
+    // Only as many made room as were waited for.
+    let mut byte = [0; 1];
+    let last = silent.last_mut().unwrap();
+    let quiet = timeout(Duration::from_millis(20), last.read(&mut byte)).await;
+    assert!(quiet.is_err(), "it was hung up on: {quiet:?}");
+    ends(&mut silent[0]).await;
 }

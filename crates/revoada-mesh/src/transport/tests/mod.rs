@@ -21,7 +21,7 @@ fn key(n: u8) -> NodeKey {
 /// Admits the nodes it knows, of its own cluster.
 struct TestGate {
     hello: Hello,
-    known: Vec<NodeId>,
+    known: Mutex<Vec<NodeId>>,
 }
 
 impl Gate for TestGate {
@@ -38,7 +38,7 @@ impl Gate for TestGate {
                 reason,
             });
         }
-        if !self.known.contains(peer) {
+        if !self.known.lock().contains(peer) {
             return Err(Refusal {
                 kind: RefusalKind::UnknownKey,
                 reason: format!("{me} does not know {them}"),
@@ -46,10 +46,19 @@ impl Gate for TestGate {
         }
         Ok(())
     }
+
+    fn keeps(&self, peer: &NodeId) -> Result<(), Refusal> {
+        self.admit(peer, &self.hello)
+    }
 }
 
 /// A transport of node `n` in `cluster` that knows the nodes 1 to 3.
 fn transport(n: u8, cluster: u8) -> Arc<Transport> {
+    gated(n, cluster).1
+}
+
+/// The same, with the gate that it asks.
+fn gated(n: u8, cluster: u8) -> (Arc<TestGate>, Arc<Transport>) {
     let hello = Hello {
         cluster: Digest::from_bytes([cluster; 32]),
         name: format!("node-{n}"),
@@ -59,8 +68,10 @@ fn transport(n: u8, cluster: u8) -> Arc<Transport> {
         term: 5,
         last_index: 7,
     };
-    let known = (1..=3).map(|n| key(n).id()).collect();
-    Arc::new(Transport::new(&key(n), Arc::new(TestGate { hello, known })).unwrap())
+    let known = Mutex::new((1..=3).map(|n| key(n).id()).collect());
+    let gate = Arc::new(TestGate { hello, known });
+    let transport = Transport::new(&key(n), gate.clone()).unwrap();
+    (gate, Arc::new(transport))
 }
 
 /// A listener whose end is the end of the test.

@@ -1,9 +1,10 @@
 //! Finding a node to talk to.
 //!
-//! Any living node will do: followers forward what only the leader can do. So the nodes of the folder are asked for
-//! their status one after another, each a moment after the one before, and the first that answers from inside a
-//! working cluster is taken; a node that hangs costs that moment, and a dead one nothing. Rejected: remembering the
-//! leader in a file, which is wrong exactly when it matters.
+//! Any living node that replicates will do: followers forward what only the leader can do. So the nodes of the folder
+//! are asked for their status one after another, each a moment after the one before, and the first that answers from
+//! inside a working cluster is taken; a node that hangs costs that moment, and a dead one nothing. A worker that is no
+//! standby, or a node that is drained, has no state to read from: it is taken only where no other answers. Rejected:
+//! remembering the leader in a file, which is wrong exactly when it matters.
 
 use std::ffi::OsString;
 use std::fs;
@@ -30,6 +31,10 @@ const PROBE_LIMIT: Duration = Duration::from_secs(5);
 const BETTER_LIMIT: Duration = Duration::from_millis(250);
 /// How often a request that was not sent is tried at another node.
 const ATTEMPTS: usize = 4;
+
+/// What can be done about a cluster in which nobody leads.
+const WITHOUT_QUORUM: &str = "no majority of the voters answers (`revoada status`): bring them back; until then `status` \
+                              and reads with --stale answer; if they are lost for good, see `revoada recover --help`";
 
 /// What every command is given: the flags that all of them have.
 #[derive(Debug, Clone)]
@@ -146,10 +151,13 @@ impl Context {
     pub async fn call<T>(&self, call: impl AsyncFn(&Client) -> Result<T, ClientError>) -> Result<T, CliError> {
         let mut attempt = 1;
         loop {
-            let Found { client, .. } = self.find().await?;
+            let Found { client, status } = self.find().await?;
             match call(&client).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if attempt < ATTEMPTS && is_elsewhere_possible(&error) => attempt += 1,
+                Err(error) if error.kind() == ErrorKind::Unavailable && !is_working(&status) => {
+                    return Err(CliError::from(error).hint(WITHOUT_QUORUM));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -191,11 +199,12 @@ pub async fn probe(candidates: &[(String, Endpoint)]) -> Result<Found, Vec<(Stri
             Some((name, answer)) = asked.next() => {
                 unanswered.retain(|waiting| *waiting != name);
                 match answer {
-                    Ok(found) if is_working(&found.status) => return Ok(found),
+                    Ok(found) if is_working(&found.status) && replicates(&found.status, &name) => return Ok(found),
                     Ok(found) => {
-                        if fallback.is_none() {
+                        deadline = deadline.min(Instant::now() + BETTER_LIMIT);
+                        let better = |other: &Found| is_working(&found.status) && !is_working(&other.status);
+                        if fallback.as_ref().is_none_or(better) {
                             fallback = Some(found);
-                            deadline = deadline.min(Instant::now() + BETTER_LIMIT);
                         }
                     }
                     Err(error) => failures.push((name, error)),
@@ -226,17 +235,42 @@ fn is_working(status: &ClusterStatus) -> bool {
     status.cluster.state == ClusterState::Formed && status.cluster.leader.is_some()
 }
 
+/// Whether the node that answered holds the state; of an endpoint, whose name is not known, it is assumed.
+fn replicates(status: &ClusterStatus, name: &str) -> bool {
+    let node = status.nodes.iter().find(|node| node.name == name);
+    node.is_none_or(|node| node.voter || node.learner)
+}
+
 /// No node answers: which of them said what.
 fn nobody_answers(failures: &[(String, ClientError)]) -> CliError {
     let mut error = CliError::new(ErrorKind::Unavailable, "no node of the cluster answers")
         .hint("`revoada up` starts the nodes that do not run; their logs are DIR/nodes/NAME/node.log");
     error.failure.causes = failures
         .iter()
-        .map(|(name, failure)| {
-            let causes = failure.causes();
-            let parts = std::iter::once(failure.to_string()).chain(causes);
-            format!("{name}: {}", parts.collect::<Vec<_>>().join(": "))
-        })
+        .map(|(name, failure)| format!("{name}: {}", on_one_line(failure)))
         .collect();
     error
+}
+
+/// An error and its causes as one line; what a cause says again is said once.
+pub fn on_one_line(error: &ClientError) -> String {
+    let mut parts = vec![error.to_string()];
+    parts.extend(error.causes());
+    parts.dedup();
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use revoada::client::Failure;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_says_the_same_again_is_said_once() {
+        let mut failure = Failure::new(ErrorKind::Unavailable, "this node could not start");
+        failure.causes = vec!["this node could not start".to_owned(), "no space left".to_owned()];
+        let error = ClientError::Refused(failure);
+        assert_eq!(on_one_line(&error), "this node could not start: no space left");
+    }
 }

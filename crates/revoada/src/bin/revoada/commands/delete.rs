@@ -31,7 +31,7 @@ pub struct Delete {
     /// The namespace; with -f, of resources that name none
     #[arg(short = 'n', long, value_name = "NS")]
     pub namespace: Option<String>,
-    /// Only if it was last changed at this revision
+    /// Only if it was last changed at this revision; 0, it must not exist, deletes nothing
     #[arg(long, value_name = "R")]
     pub if_revision: Option<u64>,
     /// Says what would happen, and changes nothing
@@ -93,7 +93,7 @@ pub async fn run(context: &Context, arguments: &Delete) -> Outcome {
 fn targets(arguments: &Delete) -> Result<Vec<Target>, CliError> {
     let namespace = arguments.namespace.as_deref();
     match (&arguments.kind, &arguments.name) {
-        (Some(kind), Some(name)) => Ok(vec![target::one(kind, namespace, name)]),
+        (Some(kind), Some(name)) => Ok(vec![target::one(kind, namespace, name)?]),
         _ => {
             let resources = files::manifests(&arguments.files, namespace)?;
             Ok(resources.into_iter().map(|one| one.reference.into()).collect())
@@ -102,7 +102,9 @@ fn targets(arguments: &Delete) -> Result<Vec<Target>, CliError> {
 }
 
 async fn delete(context: &Context, arguments: &Delete, target: Target) -> Result<Deleted, CliError> {
-    let revision = if arguments.dry_run {
+    // What must not exist is never deleted: that it is there is a conflict, and that it is not, no deletion.
+    let only_looks = arguments.dry_run || arguments.if_revision == Some(0);
+    let revision = if only_looks {
         let request = GetResource {
             target: target.clone(),
             format: Some(ResourceFormat::Json),

@@ -45,7 +45,7 @@ pub async fn run(context: &Context, arguments: Get) -> Outcome {
     } = arguments;
     let format = context.out.format(Format::Yaml);
     let request = GetResource {
-        target: target::one(&kind, namespace.namespace.as_deref(), &name),
+        target: target::one(&kind, namespace.namespace.as_deref(), &name)?,
         revision,
         stale,
         format: Some(format.document().unwrap_or(ResourceFormat::Json)),

@@ -58,6 +58,7 @@ pub async fn run(context: &Context, arguments: List) -> Outcome {
         revision,
         stale,
     } = arguments;
+    target::check(&kind, namespaces.namespace.as_deref(), None)?;
     let request = ListResources {
         group: target::group(&kind),
         kind: kind.kind,

@@ -2,7 +2,7 @@
 
 use revoada::client::Members;
 
-use super::status::{membership_cell, raft, role_cell, state_cell};
+use super::status::{address, membership_cell, raft, role_cell, state_cell};
 use crate::connect::Context;
 use crate::failure::{Exit, Outcome};
 use crate::output::Table;
@@ -17,7 +17,7 @@ pub async fn members(context: &Context) -> Outcome {
             table.row([
                 node.name.as_str().into(),
                 membership_cell(node.membership),
-                node.address.to_string().into(),
+                address(node).into(),
                 node.version.as_str().into(),
                 node.id.to_string().into(),
             ]);

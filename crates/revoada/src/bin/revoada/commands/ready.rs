@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use revoada::client::message::ListResources;
-use revoada::client::{Client, ClientError};
+use revoada::client::{Client, ClientError, Endpoint};
 use revoada_core::error::ErrorKind;
 use revoada_store::admin::{ClusterState, ClusterStatus};
 use tokio::time::Instant;
 
 use super::process::has_not_booted;
-use crate::connect::{Context, Found, probe};
+use crate::connect::{Context, Found, on_one_line, options, probe};
 use crate::failure::CliError;
 use crate::local::folder::Folder;
 use crate::local::process::Process;
 use crate::local::record::Record;
 use crate::local::start::log_tail;
 
+/// How long a node may take to say why it could not start.
+const EXCUSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long to wait before looking again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -52,10 +55,22 @@ pub async fn wait(
         };
         if Instant::now() >= deadline {
             let message = format!("no write could be committed within {} s", limit.as_secs());
-            return Err(not_ready(folder, record, message, why));
+            let excuses = excuses(folder, &candidates).await;
+            return Err(not_ready(folder, record, message, [why, excuses].concat()));
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Why the nodes that could not start could not: one that waits for them does not know.
+async fn excuses(folder: &Folder, candidates: &[(String, Endpoint)]) -> Vec<String> {
+    let asked = candidates.iter().map(async |(name, endpoint)| {
+        let client = Client::new(endpoint.clone(), options()).ok()?;
+        let answer = tokio::time::timeout(EXCUSE_LIMIT, client.status()).await.ok()?;
+        let error = answer.err().filter(has_not_booted)?;
+        Some(describe(folder, name, &error))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Whether a write can be committed: a leader is known, and a majority confirms it for a read that must be the newest.
@@ -78,9 +93,7 @@ fn describe(folder: &Folder, name: &str, error: &ClientError) -> String {
         let said = tail.last().map_or_else(String::new, |line| format!(": {line}"));
         return format!("{name} has ended{said}");
     }
-    let causes = error.causes();
-    let parts = std::iter::once(error.to_string()).chain(causes);
-    format!("{name}: {}", parts.collect::<Vec<_>>().join(": "))
+    format!("{name}: {}", on_one_line(error))
 }
 
 fn not_ready(folder: &Folder, record: &Record, message: String, why: Vec<String>) -> CliError {

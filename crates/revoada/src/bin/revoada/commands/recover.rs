@@ -1,10 +1,21 @@
 //! `recover`: the one, explicit, recorded way back after a majority is lost for good.
 
+use std::time::Duration;
+
 use clap::Args;
+use revoada::client::Client;
+use revoada_core::error::ErrorKind;
+use revoada_store::admin::ClusterState;
+use tokio::time::Instant;
 
 use super::confirm::confirm;
 use crate::connect::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{CliError, Exit, Outcome};
+
+/// How long the node may take until it leads alone.
+const BACK_LIMIT: Duration = Duration::from_secs(30);
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The one way back without a majority
 #[derive(Debug, Args)]
@@ -38,6 +49,15 @@ pub async fn run(context: &Context, arguments: &Recover) -> Outcome {
     );
     confirm(&what, arguments.yes)?;
     client.recover(&arguments.reason).await?;
+    let deadline = Instant::now() + BACK_LIMIT;
+    // The node starts anew from its log; what is asked right after this command finds it back.
+    while !is_back(&client).await {
+        if Instant::now() >= deadline {
+            let message = format!("{} is the only voter now, and does not lead yet", arguments.from);
+            return Err(CliError::new(ErrorKind::Unavailable, message).hint("`revoada status` shows when it does"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
     let answer = serde_json::json!({"recovered": true, "node": arguments.from});
     context.out.value(&answer, || {
         format!(
@@ -46,4 +66,10 @@ pub async fn run(context: &Context, arguments: &Recover) -> Outcome {
         )
     })?;
     Ok(Exit::Done)
+}
+
+/// Whether the node serves again, and leads.
+async fn is_back(client: &Client) -> bool {
+    let status = client.status().await;
+    status.is_ok_and(|status| status.cluster.state == ClusterState::Formed && status.cluster.leader.is_some())
 }

@@ -65,7 +65,7 @@ fn nodes(nodes: &[NodeStatus]) -> Table {
             membership_cell(node.membership),
             raft(node).into(),
             node.lag.to_string().into(),
-            node.address.to_string().into(),
+            address(node).into(),
             node.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()).into(),
             node.rss_bytes.map_or_else(|| "-".to_owned(), bytes).into(),
             node.uptime_ms.map_or_else(|| "-".to_owned(), duration).into(),
@@ -101,6 +101,14 @@ pub fn membership_cell(membership: Membership) -> Cell {
         Membership::Dead => Style::Bad,
     };
     Cell::styled(membership.name(), style)
+}
+
+/// Where a node is; one that was not heard of since the asked node started has told no port yet.
+pub fn address(node: &NodeStatus) -> String {
+    match node.address.port() {
+        0 => "-".to_owned(),
+        _ => node.address.to_string(),
+    }
 }
 
 /// What a node is to Raft.
@@ -199,6 +207,17 @@ node-2  control-plane  active  dead   voter    0    127.0.0.1:7102  -     -     
 node-3  worker         active  alive  standby  0    127.0.0.1:7103  4003  33.0 MiB  1m01s
 ";
         assert_eq!(render(&example(), false), text);
+    }
+
+    #[test]
+    fn a_node_that_was_never_heard_of_has_no_address() {
+        let mut status = example();
+        status.nodes[1].address = "0.0.0.0:0".parse().unwrap();
+        let text = render(&status, false);
+        assert!(
+            text.contains("node-2  control-plane  active  dead   voter    0    -  "),
+            "{text}"
+        );
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use clap::Args;
 use revoada::client::message::Target;
+use revoada_core::error::ErrorKind;
 use revoada_core::resource::{KindSelector, ResourceRef};
 use serde_json::Value;
+
+use crate::failure::CliError;
 
 /// The group that a command line states, if it states one: `Deployment` is of any group, `Deployment.apps` of `apps`.
 pub fn group(kind: &KindSelector) -> Option<String> {
@@ -37,13 +40,26 @@ impl Namespaces {
 }
 
 /// One resource.
-pub fn one(kind: &KindSelector, namespace: Option<&str>, name: &str) -> Target {
-    Target {
+pub fn one(kind: &KindSelector, namespace: Option<&str>, name: &str) -> Result<Target, CliError> {
+    check(kind, namespace, Some(name))?;
+    Ok(Target {
         group: group(kind),
         kind: kind.kind.clone(),
         namespace: namespace.unwrap_or_default().to_owned(),
         name: name.to_owned(),
-    }
+    })
+}
+
+/// Refuses names that no resource can have: whoever waits for one, or counts those of it, would wait for ever.
+pub fn check(kind: &KindSelector, namespace: Option<&str>, name: Option<&str>) -> Result<(), CliError> {
+    let reference = ResourceRef {
+        group: kind.group.clone(),
+        kind: kind.kind.clone(),
+        namespace: namespace.unwrap_or_default().to_owned(),
+        name: name.unwrap_or("any").to_owned(),
+    };
+    let checked = reference.check();
+    checked.map_err(|error| CliError::because(ErrorKind::Invalid, "no resource can be called so", &error))
 }
 
 /// `KIND[.GROUP]/NAME`.

@@ -25,6 +25,11 @@ pub struct Top {
 }
 
 pub async fn run(context: &Context, arguments: &Top) -> Outcome {
+    let format = context.out.format(Format::Table);
+    if !matches!(format, Format::Table | Format::Json) {
+        let message = format!("what changes is not printed as {}", format.name());
+        return Err(CliError::invalid(message).hint("-o table or json"));
+    }
     context.candidates()?;
     let no_signals = |error: io::Error| {
         CliError::because(
@@ -101,8 +106,7 @@ impl<'a> Live<'a> {
 
     /// Replaces the last table by `text`.
     fn redraw(&mut self, text: &str) -> Result<(), CliError> {
-        let size = rustix::termios::tcgetwinsize(io::stdout());
-        let (width, height) = size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        let (width, height) = window();
         let lines: Vec<String> = text
             .lines()
             .take(height.saturating_sub(1).max(1))
@@ -122,6 +126,14 @@ impl<'a> Live<'a> {
         let written = stdout.write_all(frame.as_bytes()).and_then(|()| stdout.flush());
         written.map_err(|error| CliError::stdout(&error))
     }
+}
+
+/// The columns and rows of the terminal. One that was never told its size says 0 (a serial line, `docker run -t`).
+fn window() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    let (width, height) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+    let known = |size: u16, otherwise| if size == 0 { otherwise } else { usize::from(size) };
+    (known(width, 120), known(height, 40))
 }
 
 /// The first `width` characters of a line; escape sequences take no room, and colour ends with the line.

@@ -27,6 +27,9 @@ use crate::output::{Format, note};
 
 const NODES_DEFAULT: usize = 5;
 const TOPOLOGY_DEFAULT: &str = "cluster-3m-nw";
+/// What a shape takes, for whoever asked for one that is none.
+const SHAPES: &str = "--topology solo (from 1 node on), pair (2), quorum-3m (3), cluster-3m-nw (4), mesh-all-peers (3), \
+                      phalanx (5); --nodes N";
 /// How long the first write may take to be possible.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How often a foreground `up` looks at its cluster.
@@ -66,10 +69,8 @@ pub async fn run(context: &Context, arguments: Up) -> Outcome {
     if context.endpoint.is_some() {
         return Err(CliError::invalid("`up` starts nodes here, and takes no --endpoint"));
     }
-    for argument in &arguments.node_args {
-        config::parse_argument(argument)?;
-    }
     let folder = context.folder()?;
+    config::check_arguments(&folder, &arguments.node_args)?;
     let fresh = !folder.record().exists() && !folder.forming().exists();
     // What is not coherent is refused before anything is written.
     let planned = if fresh { Some(plan(&arguments)?) } else { None };
@@ -109,7 +110,7 @@ fn plan(arguments: &Up) -> Result<make::Plan, CliError> {
         None => {
             let topology = arguments.topology.as_deref().unwrap_or(TOPOLOGY_DEFAULT);
             let draft = prescribed_for(topology, nodes)
-                .map_err(|error| CliError::because(error.kind(), "no cluster can be made so", &error))?;
+                .map_err(|error| CliError::because(error.kind(), "no cluster can be made so", &error).hint(SHAPES))?;
             prove(draft)?
         }
     };
@@ -185,6 +186,13 @@ fn resume(folder: &Folder, mut record: Record, arguments: &Up) -> Result<Record,
         record.node_args = arguments.node_args.clone();
         config::check(folder, &record)?;
         record.write(&folder.record())?;
+        if record
+            .nodes
+            .iter()
+            .any(|node| Process::find(folder, &node.name).is_some())
+        {
+            note("nodes that run already take --node-arg at their next start");
+        }
     }
     Ok(record)
 }
@@ -238,10 +246,13 @@ async fn stop_all(folder: &Folder, record: &Record) -> Result<(), CliError> {
 fn announce(context: &Context, folder: &Folder, status: &ClusterStatus) -> Result<(), CliError> {
     if context.out.format(Format::Table) == Format::Table {
         let text = format!(
-            "{} ({}) runs: {} nodes in {}\n",
+            "{} ({}) runs: {} in {}\n",
             status.cluster.name,
             status.cluster.id,
-            status.nodes.len(),
+            match status.nodes.len() {
+                1 => "1 node".to_owned(),
+                nodes => format!("{nodes} nodes"),
+            },
             folder.root().display()
         );
         context.out.text(&text)?;
@@ -259,6 +270,12 @@ fn next_steps(context: &Context, status: &ClusterStatus, detached: bool) -> Stri
         format!(" --dir {}", context.dir.display())
     };
     let victim = status.cluster.leader.as_deref().unwrap_or("node-1");
+    // Only where there is somebody who could.
+    let takes_over = status.nodes.len() > status.cluster.redundancy.voters_declared as usize;
+    let kill = match takes_over && status.cluster.redundancy.voters_declared > 1 {
+        true => format!("  revoada{dir} kill {victim}       and a worker takes over\n"),
+        false => String::new(),
+    };
     let stop = if detached {
         format!("  revoada{dir} down              stops all nodes\n")
     } else {
@@ -267,8 +284,7 @@ fn next_steps(context: &Context, status: &ClusterStatus, detached: bool) -> Stri
     let elsewhere = if detached { "" } else { ", in another terminal" };
     format!(
         "Next{elsewhere}:\n  revoada{dir} status            who is what\n  \
-         revoada{dir} apply -f FILE     stores resources\n  \
-         revoada{dir} kill {victim}       and a worker takes over\n{stop}"
+         revoada{dir} apply -f FILE     stores resources\n{kill}{stop}"
     )
 }
 

@@ -63,6 +63,7 @@ pub async fn run(context: &Context, arguments: Watch) -> Outcome {
             CliError::invalid(format!("a watch is not printed as {}", format.name())).hint("-o table, json or name"),
         );
     }
+    target::check(&kind, namespaces.namespace.as_deref(), name.as_deref())?;
     let mut request = WatchResources {
         group: target::group(&kind),
         kind: kind.kind,
@@ -98,7 +99,7 @@ pub async fn run(context: &Context, arguments: Watch) -> Outcome {
             return Err(CliError::from(failure_of(ended)).hint("start the watch again"));
         };
         note(format!(
-            "the node stopped: looking for another, after revision {resume}"
+            "the node ended the watch: looking for another, after revision {resume}"
         ));
         request.from = Some(resume);
         wait_for_a_node(context).await?;

@@ -1,7 +1,7 @@
 //! `promote`, `demote`, `drain`, `quarantine`, `restore`: what an operator wants of a node.
 
 use clap::Args;
-use revoada_store::admin::Wish;
+use revoada_store::admin::{Wish, WishGranted};
 
 use crate::connect::Context;
 use crate::failure::{Exit, Outcome};
@@ -23,13 +23,41 @@ pub async fn run(context: &Context, wish: Wish, of: &OfNode) -> Outcome {
     let granted = context
         .call(async |client| client.role_wish(&of.node, wish, of.wait).await)
         .await?;
-    context.out.value(&granted, || {
-        let what = wish.participle();
-        match granted.index {
-            None => format!("{} is {what} already\n", granted.node),
-            Some(index) if granted.done => format!("{} is {what} (block {index} of the chain)\n", granted.node),
-            Some(index) => format!("{} will be {what} (block {index} of the chain)\n", granted.node),
-        }
-    })?;
+    context.out.value(&granted, || told(wish, &granted))?;
     Ok(Exit::Done)
+}
+
+/// The block is the first of the change, and perhaps about the node that takes over. A wish that has none yet is noted
+/// in the log.
+fn told(wish: Wish, granted: &WishGranted) -> String {
+    let verb = if granted.done { "is" } else { "will be" };
+    let block = granted
+        .index
+        .map_or_else(String::new, |index| format!(" (from block {index} of the chain on)"));
+    format!("{} {verb} {}{block}\n", granted.node, wish.participle())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_granted_and_not_done_is_never_said_to_be_so() {
+        let granted = |index, done| WishGranted {
+            node: "node-1".to_owned(),
+            index,
+            done,
+        };
+        let told = |index, done| told(Wish::Promote, &granted(index, done));
+        assert_eq!(told(None, false), "node-1 will be promoted\n");
+        assert_eq!(told(None, true), "node-1 is promoted\n");
+        assert_eq!(
+            told(Some(7), false),
+            "node-1 will be promoted (from block 7 of the chain on)\n"
+        );
+        assert_eq!(
+            told(Some(7), true),
+            "node-1 is promoted (from block 7 of the chain on)\n"
+        );
+    }
 }

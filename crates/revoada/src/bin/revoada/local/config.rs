@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 
 use revoada::node::config::NodeConfig;
 use revoada_core::error::ErrorKind;
+use revoada_core::{Digest, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, write_atomically};
@@ -102,6 +104,26 @@ pub fn config(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<BTre
 fn yaml(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<String, CliError> {
     serde_saphyr::to_string(&config(folder, record, node)?)
         .map_err(|error| CliError::because(ErrorKind::Invalid, "the config of a node", &error))
+}
+
+/// The same of the configs that nodes will have, before anything of them is there.
+pub fn check_arguments(folder: &Folder, node_args: &[String]) -> Result<(), CliError> {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let record = Record {
+        version: Record::version(),
+        name: String::new(),
+        topology: String::new(),
+        declaration: Digest::default(),
+        genesis: Digest::default(),
+        node_args: node_args.to_vec(),
+        nodes: vec![NodeEntry {
+            name: "node-1".to_owned(),
+            id: NodeId::from_bytes([0; 32]),
+            mesh: nowhere,
+            http: nowhere,
+        }],
+    };
+    check(folder, &record)
 }
 
 /// Makes sure that nodes will take their configs, whatever `--node-arg` set in them.
