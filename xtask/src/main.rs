@@ -10,6 +10,7 @@ mod cargo;
 mod cli;
 mod long;
 mod peers;
+mod sim;
 mod source;
 mod test;
 mod tidy;
@@ -24,6 +25,8 @@ usage: cargo xtask COMMAND
   bench [--quick] [PART]…
                        measures the release binary and keeps docs/benchmarks.md; --quick shortens all, keeps nothing;
                        parts: writes five drills resources etcd steady build
+  sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
+                       simulated clusters, one for each seed; a failure prints how to see it again
   peers [etcd]         builds the real peers that tests and benchmarks use into the cache folder
 ";
 
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
             Some(plan) => bench::run(&plan),
             None => return misused(),
         },
+        ["sim", arguments @ ..] => sim::run(arguments),
         ["peers"] | ["peers", "etcd"] => peers::run(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

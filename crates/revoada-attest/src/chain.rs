@@ -8,6 +8,7 @@
 //! changes (a few a day) is nothing. Rejected: a persistent vector. It makes that append cheaper and every reader of
 //! this crate, which is meant to be audited, learn one more library.
 
+use crate::planted::{Bug, is_planted};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -227,7 +228,8 @@ impl Chain {
                 found: body.cluster,
             });
         }
-        if body.parent != self.head {
+        let unchecked = is_planted(Bug::ParentIsUnchecked);
+        if body.parent != self.head && !unchecked {
             return Err(BlockRefused::StaleParent {
                 expected: self.head,
                 found: body.parent,

@@ -16,6 +16,7 @@ mod chain;
 mod export;
 mod id;
 mod key;
+pub mod planted;
 mod report;
 #[cfg(test)]
 mod testing;

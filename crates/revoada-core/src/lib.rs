@@ -18,4 +18,5 @@ pub mod snapshot;
 pub mod topology;
 
 // The words that core shares with the chain, so that crates above need only core.
+pub use revoada_attest::planted;
 pub use revoada_attest::{Digest, NodeId, Role, Signature, Transition, TransitionKind};

@@ -3,6 +3,7 @@
 //! With [`KeyspaceBackend`] on top it is the backend named `openraft`. A restore is cut into parts that fit a log entry
 //! and takes effect with the last one.
 
+use revoada_attest::planted::{Bug, is_planted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ impl<R: Runtime> Keyspace for RaftKeyspace<R> {
     }
 
     async fn view(&self, consistency: Consistency) -> Result<View, KeyspaceError> {
-        if consistency == Consistency::Linearizable {
+        if consistency == Consistency::Linearizable && !is_planted(Bug::ReadsStale) {
             self.consensus
                 .newest()
                 .await

@@ -3,6 +3,7 @@
 //! Every plan is made from what is committed and what is seen, and nothing of it is kept: a new leader goes on where the
 //! old one was. The loop runs at the declared cadence, and at once when membership or leadership changes.
 
+use revoada_attest::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,7 +201,7 @@ impl<R: Runtime> Driver<R> {
                     *id,
                     Replication {
                         reachable,
-                        caught_up: reachable && lag <= limits::CAUGHT_UP_LAG_MAX,
+                        caught_up: (reachable && lag <= limits::CAUGHT_UP_LAG_MAX) || is_planted(Bug::PromotesLaggards),
                         lag,
                     },
                 )
@@ -323,7 +324,11 @@ impl<R: Runtime> Driver<R> {
         let body = BlockBody {
             cluster,
             index,
-            parent,
+            parent: if is_planted(Bug::ParentIsUnchecked) {
+                Digest::default()
+            } else {
+                parent
+            },
             term: self.consensus.view().term,
             time_ms: (self.clock_ms)(),
             proposer: self.me,

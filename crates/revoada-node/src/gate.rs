@@ -1,5 +1,6 @@
 //! Who may speak with this node: the members of its cluster, by their committed admission, and no voter that went back.
 
+use revoada_attest::planted::{Bug, is_planted};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -141,6 +142,7 @@ impl<R: Runtime> NodeGate<R> {
             index: hello.last_index,
         };
         if standing.is_some_and(|standing| standing.votes)
+            && !is_planted(Bug::AdmitsForgetful)
             && let Some(remembered) = self.positions.went_back(peer, claimed)
         {
             return refuse(

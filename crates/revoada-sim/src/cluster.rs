@@ -159,6 +159,11 @@ impl Cluster {
             .collect()
     }
 
+    /// How often the node at a place was started.
+    pub fn starts(&self, place: Place) -> u64 {
+        self.machines[place].lock().starts
+    }
+
     /// The disk of a machine.
     pub fn disk(&self, place: Place) -> Disk {
         self.machines[place].lock().disk.clone()

@@ -223,7 +223,8 @@ impl Disk {
         });
     }
 
-    /// Flips one bit that is not zero's in a file whose name has `part` in it. The path, if there was one to flip.
+    /// Flips one bit in the older half of what was written to a file whose name has `part` in it; the newest record cannot
+    /// be told from one that was torn (see the log's recovery). The path, if there was one to flip.
     pub fn rot(&self, part: &str) -> Option<PathBuf> {
         let content = self.content.lock();
         let mut chance = self.chance.lock();
@@ -238,7 +239,7 @@ impl Disk {
         let (path, file) = chance.pick(&candidates);
         let mut stored = file.lock();
         let used = stored.current.iter().rposition(|byte| *byte != 0)?;
-        let (at, bit) = (chance.below(used as u64 + 1) as usize, chance.below(8));
+        let (at, bit) = (chance.below(used as u64 / 2 + 1) as usize, chance.below(8));
         stored.current[at] ^= 1 << bit;
         stored.durable = stored.current.clone();
         Some((*path).clone())

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use openraft_rt::Instant as _;
-use openraft_rt_sim::SimInstant;
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
 use revoada_mesh::consensus::peers::AddressBook;
@@ -21,7 +20,7 @@ use revoada_mesh::transport::{Handler, Transport};
 use tokio::sync::watch;
 
 use crate::entropy::Chance;
-use crate::runtime::Sim;
+use crate::runtime::{Felt, Sim};
 use crate::wire::{Place, address_of};
 
 /// How many others a node tells each round (chitchat's own number).
@@ -202,7 +201,7 @@ async fn look(
     let mut ticks = Ticks::<Sim>::every(judgement.interval / 2);
     loop {
         ticks.tick().await;
-        let now = SimInstant::now();
+        let now = Felt::now();
         let (me, known) = {
             let state = state.lock();
             (state.me, state.known.clone())

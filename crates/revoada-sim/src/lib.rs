@@ -8,10 +8,17 @@
 pub mod cluster;
 pub mod disk;
 pub mod entropy;
+pub mod faults;
 pub mod gossip;
+pub mod history;
+pub mod ledger;
+pub mod oracles;
+pub mod plan;
+pub mod run;
 pub mod runtime;
 pub mod trace;
 pub mod wire;
+pub mod workload;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::panic::Location;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -45,7 +46,7 @@ pub const RIGHT: u64 = 1_000_000;
 pub struct Process {
     dead: AtomicBool,
     stopped: AtomicBool,
-    rate: AtomicU64,
+    clock: Mutex<Pace>,
     next: AtomicU64,
     tasks: Mutex<BTreeMap<u64, Waker>>,
     panics: Arc<Mutex<Vec<String>>>,
@@ -57,7 +58,11 @@ impl Process {
         Arc::new(Self {
             dead: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            rate: AtomicU64::new(RIGHT),
+            clock: Mutex::new(Pace {
+                since: SimInstant::now(),
+                felt: SimInstant::now(),
+                rate: RIGHT,
+            }),
             next: AtomicU64::new(0),
             tasks: Mutex::default(),
             panics,
@@ -96,7 +101,11 @@ impl Process {
 
     /// How fast its clock runs from here on, in parts of a million.
     pub fn set_rate(&self, rate: u64) {
-        self.rate.store(rate, Ordering::Relaxed);
+        let mut clock = self.clock.lock();
+        let now = SimInstant::now();
+        clock.felt = clock.felt_at(now);
+        clock.since = now;
+        clock.rate = rate;
     }
 
     fn wake_all(&self) {
@@ -111,18 +120,89 @@ impl Process {
     }
 }
 
-/// As a process sees it: a slow clock makes a wait longer.
-fn as_felt(duration: Duration) -> Duration {
-    let rate = Process::current().map_or(RIGHT, |process| process.rate.load(Ordering::Relaxed));
-    if rate == RIGHT {
-        return duration;
-    }
-    Duration::from_nanos((duration.as_nanos() * u128::from(RIGHT) / u128::from(rate.max(1))) as u64)
+/// How a clock has run since it was last set.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    since: SimInstant,
+    felt: SimInstant,
+    rate: u64,
 }
 
-fn until(deadline: SimInstant) -> SimInstant {
-    let now = SimInstant::now();
-    now + as_felt(deadline.saturating_duration_since(now))
+fn scaled(duration: Duration, by: u64, of: u64) -> Duration {
+    if by == of {
+        return duration;
+    }
+    Duration::from_nanos((duration.as_nanos() * u128::from(by) / u128::from(of.max(1))) as u64)
+}
+
+impl Pace {
+    fn felt_at(&self, now: SimInstant) -> SimInstant {
+        self.felt + scaled(now - self.since, self.rate, RIGHT)
+    }
+
+    /// How long it takes until the clock has gone on so far; a fast one takes less.
+    fn takes(&self, felt: Duration) -> Duration {
+        if self.rate == RIGHT {
+            return felt;
+        }
+        // Rounded up, or a wait would end a moment before its time, again and again.
+        scaled(felt, RIGHT, self.rate) + Duration::from_nanos(1)
+    }
+}
+
+fn pace() -> Option<Pace> {
+    Process::current().map(|process| *process.clock.lock())
+}
+
+/// A point on the clock of a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Felt(SimInstant);
+
+impl Add<Duration> for Felt {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0 + duration)
+    }
+}
+
+impl AddAssign<Duration> for Felt {
+    fn add_assign(&mut self, duration: Duration) {
+        self.0 += duration;
+    }
+}
+
+impl Sub<Duration> for Felt {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0 - duration)
+    }
+}
+
+impl SubAssign<Duration> for Felt {
+    fn sub_assign(&mut self, duration: Duration) {
+        self.0 -= duration;
+    }
+}
+
+impl Sub<Self> for Felt {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.0 - earlier.0
+    }
+}
+
+impl openraft_rt::Instant for Felt {
+    fn now() -> Self {
+        let now = SimInstant::now();
+        Self(pace().map_or(now, |pace| pace.felt_at(now)))
+    }
+}
+
+fn takes(felt: Duration) -> Duration {
+    pace().map_or(felt, |pace| pace.takes(felt))
 }
 
 pin_project! {
@@ -232,7 +312,7 @@ impl AsyncRuntime for Sim {
     type JoinError = SimJoinError;
     type JoinHandle<T: Send + 'static> = Handle<T>;
     type Sleep = SimSleep;
-    type Instant = SimInstant;
+    type Instant = Felt;
     type TimeoutError = Elapsed;
     type Timeout<R, T: Future<Output = R> + Send> = SimTimeout<T>;
     type ThreadLocalRng = <SimRuntime as AsyncRuntime>::ThreadLocalRng;
@@ -256,19 +336,19 @@ impl AsyncRuntime for Sim {
     }
 
     fn sleep(duration: Duration) -> SimSleep {
-        SimRuntime::sleep(as_felt(duration))
+        SimRuntime::sleep(takes(duration))
     }
 
-    fn sleep_until(deadline: SimInstant) -> SimSleep {
-        SimRuntime::sleep_until(until(deadline))
+    fn sleep_until(deadline: Felt) -> SimSleep {
+        SimRuntime::sleep(takes(deadline.saturating_duration_since(Felt::now())))
     }
 
     fn timeout<R, F: Future<Output = R> + Send>(duration: Duration, future: F) -> SimTimeout<F> {
-        SimRuntime::timeout(as_felt(duration), future)
+        SimRuntime::timeout(takes(duration), future)
     }
 
-    fn timeout_at<R, F: Future<Output = R> + Send>(deadline: SimInstant, future: F) -> SimTimeout<F> {
-        SimRuntime::timeout_at(until(deadline), future)
+    fn timeout_at<R, F: Future<Output = R> + Send>(deadline: Felt, future: F) -> SimTimeout<F> {
+        SimRuntime::timeout(takes(deadline.saturating_duration_since(Felt::now())), future)
     }
 
     fn is_panic(error: &SimJoinError) -> bool {

@@ -83,7 +83,8 @@ struct Ways {
     chance: Chance,
     powered: BTreeSet<Place>,
     listeners: BTreeMap<Place, Listener>,
-    cut: BTreeSet<(Place, Place)>,
+    /// How many faults cut a way just now.
+    cut: BTreeMap<(Place, Place), usize>,
     quality: BTreeMap<(Place, Place), Quality>,
     connections: Vec<Weak<Connection>>,
     messages: u64,
@@ -99,7 +100,7 @@ impl Net {
             chance,
             powered: (0..places).collect(),
             listeners: BTreeMap::new(),
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
             quality: BTreeMap::new(),
             connections: Vec::new(),
             messages: 0,
@@ -158,12 +159,7 @@ impl Net {
     pub fn cut(&self, from: Place, to: Place, is_cut: bool) {
         let ends = {
             let mut ways = self.0.lock();
-            let changed = if is_cut {
-                ways.cut.insert((from, to))
-            } else {
-                ways.cut.remove(&(from, to))
-            };
-            if !changed {
+            if !ways.count_cut((from, to), is_cut) {
                 return;
             }
             ways.live(|ends| *ends == [from, to] || *ends == [to, from])
@@ -179,18 +175,25 @@ impl Net {
 
     /// Mends everything.
     pub fn heal(&self) {
-        let (cut, _) = {
+        let cut: Vec<_> = {
             let mut ways = self.0.lock();
-            (ways.cut.clone(), ways.quality.clear())
+            ways.quality.clear();
+            ways.cut.values_mut().for_each(|count| *count = 1);
+            ways.cut.keys().copied().collect()
         };
         for (from, to) in cut {
             self.cut(from, to, false);
         }
     }
 
-    /// Makes the way from one place to another as bad as is said.
-    pub fn spoil(&self, from: Place, to: Place, quality: Quality) {
-        self.0.lock().quality.insert((from, to), quality);
+    /// Makes all ways as bad as is said.
+    pub fn spoil(&self, places: usize, quality: Quality) {
+        let mut ways = self.0.lock();
+        for from in 0..places {
+            for to in (0..places).filter(|to| *to != from) {
+                ways.quality.insert((from, to), quality);
+            }
+        }
     }
 
     /// Resets the connections between two places.
@@ -235,6 +238,24 @@ impl Net {
 }
 
 impl Ways {
+    /// Whether the way has changed.
+    fn count_cut(&mut self, way: (Place, Place), is_cut: bool) -> bool {
+        if is_cut {
+            let count = self.cut.entry(way).or_default();
+            *count += 1;
+            return *count == 1;
+        }
+        let Some(count) = self.cut.get_mut(&way) else {
+            return false;
+        };
+        *count -= 1;
+        let mended = *count == 0;
+        if mended {
+            self.cut.remove(&way);
+        }
+        mended
+    }
+
     fn live(&mut self, which: impl Fn(&[Place; 2]) -> bool) -> Vec<Arc<Connection>> {
         self.connections.retain(|connection| connection.strong_count() > 0);
         let connections = self.connections.iter().filter_map(Weak::upgrade);
@@ -243,8 +264,8 @@ impl Ways {
 
     /// Whether messages and their acknowledgements come through.
     fn whole(&self, a: Place, b: Place) -> bool {
-        !self.cut.contains(&(a, b))
-            && !self.cut.contains(&(b, a))
+        !self.cut.contains_key(&(a, b))
+            && !self.cut.contains_key(&(b, a))
             && self.powered.contains(&a)
             && self.powered.contains(&b)
     }
@@ -561,7 +582,7 @@ impl Sink<Bytes> for SimFrames {
         ways.messages += 1;
         let delay = ways.delay(from, to);
         let (arrives, whole) = (
-            !ways.cut.contains(&(from, to)) && ways.powered.contains(&to),
+            !ways.cut.contains_key(&(from, to)) && ways.powered.contains(&to),
             ways.whole(from, to),
         );
         drop(ways);

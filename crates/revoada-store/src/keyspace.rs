@@ -5,6 +5,7 @@
 //! at a revision, events, leases) without another call. And a watcher asks to be woken. Rejected: one method for each
 //! thing that can be read; it repeats core's keyspace one level up, and every read pays for its own confirmation.
 
+use revoada_core::planted::{Bug, is_planted};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -210,6 +211,11 @@ pub fn watch_keys<K: Keyspace + ?Sized + 'static>(
         ended: bool,
     }
 
+    let after = match after {
+        after if is_planted(Bug::WatchLosesEvents) => after + 1,
+        after if is_planted(Bug::WatchRepeatsEvents) => after.saturating_sub(1).max(1),
+        after => after,
+    };
     let watch = Watch {
         keyspace,
         range,

@@ -1,5 +1,6 @@
 //! What is committed about one node.
 
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_attest::{NodeId, Role};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,7 @@ impl NodeRecord {
     pub fn is_damped(&self, now_ms: u64) -> bool {
         self.changed_at_ms
             .is_some_and(|changed_ms| now_ms.abs_diff(changed_ms) < ROLE_CHANGE_INTERVAL_MS)
+            && !is_planted(Bug::SkipsDamping)
     }
 
     /// Whether it was lost [`FLAPPING_LOSSES`] times within one [`FLAPPING_WINDOW_MS`], and not restored since. It

@@ -4,6 +4,7 @@
 //! replication and apply read without touching the disk. A cache in the engine alone would decode each entry once for
 //! every follower.
 
+use revoada_attest::planted::{Bug, is_planted};
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
@@ -316,6 +317,10 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if is_planted(Bug::ForgetsTheVote) {
+            *self.vote.lock() = Some(*vote);
+            return Ok(());
+        }
         let value = encode(vote)?;
         self.durably(|engine, done| engine.put_metadata(slot::VOTE, value, done))
             .await?;
@@ -359,6 +364,12 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
             }
         }
         let (durable, last) = (self.durable.clone(), records.last().map_or(0, |record| record.index));
+        if is_planted(Bug::AcknowledgesBeforeSync) {
+            durable.fetch_max(last, Ordering::SeqCst);
+            self.engine.append(records, |_| {});
+            flushed.io_completed(Ok(()));
+            return Ok(());
+        }
         self.engine.append(records, move |result| {
             if result.is_ok() {
                 durable.fetch_max(last, Ordering::SeqCst);
@@ -371,6 +382,9 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.map_or(0, |id| id.index + 1);
         self.recent.lock().truncate_from(from);
+        if is_planted(Bug::ForgetsTruncation) {
+            return Ok(());
+        }
         self.durably(|engine, done| engine.truncate_from(from, done)).await
     }
 

@@ -3,6 +3,7 @@
 //! Applying holds the lock for one batch and never while anything is read from or written to disk: a reader clones the
 //! root, and a checkpoint is written from a clone on a thread of its own.
 
+use revoada_attest::planted::{Bug, is_planted};
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -187,7 +188,10 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
     async fn get_snapshot_builder(&mut self) -> Builder<R> {
         let position = self.shared.state.read();
         let meta = SnapshotMeta {
-            last_log_id: position.last_applied,
+            last_log_id: position.last_applied.map(|mut last| {
+                last.index += u64::from(is_planted(Bug::CheckpointWithoutTail));
+                last
+            }),
             last_membership: position.membership.clone(),
         };
         Builder {

@@ -20,6 +20,7 @@ use openraft::raft::{
 };
 use openraft::{AnyError, Instant as _, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use revoada_attest::NodeId;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -450,9 +451,14 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
                 continue;
             }
             verb::VOTE | verb::PRE_VOTE => {
-                let Ok(request) = decode::<R, VoteRequest<Types<R>>>(&body) else {
+                let Ok(mut request) = decode::<R, VoteRequest<Types<R>>>(&body) else {
                     return;
                 };
+                if is_planted(Bug::VotesForAnybody)
+                    && let Some(last) = &mut request.last_log_id
+                {
+                    last.index += 1_000_000;
+                }
                 let (raft, answers) = (raft.clone(), answers.clone());
                 R::detach(stop.clone().run_until_cancelled_owned(async move {
                     let answer = match verb {

@@ -1,0 +1,202 @@
+//! Runs seeds and tells what they found: what `cargo xtask sim` starts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use revoada_sim::plan::Scenario;
+use revoada_sim::run::{self, Options, Outcome};
+
+const USAGE: &str = "\
+usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [--faults-ms MS] [--trace] [-o json]
+
+  --seeds N        how many seeds (1)
+  --from S         the first (1)
+  --scenario NAME  everything, calm, processes, network, disks, clocks, amnesia (everything)
+  --minutes M      ends after so many minutes, whatever is left of the seeds
+  --nodes N        how many machines (5)
+  --faults-ms MS   how long faults happen (30000)
+  --trace          prints the events of each seed
+  -o json          prints one object
+";
+
+struct Wanted {
+    seeds: u64,
+    from: u64,
+    minutes: Option<u64>,
+    options: Options,
+    scenario: String,
+    trace: bool,
+    json: bool,
+}
+
+fn parse(words: &[String]) -> Option<Wanted> {
+    let mut wanted = Wanted {
+        seeds: 1,
+        from: 1,
+        minutes: None,
+        options: Options::default(),
+        scenario: "everything".to_owned(),
+        trace: false,
+        json: false,
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--seeds" => wanted.seeds = words.next()?.parse().ok()?,
+            "--from" => wanted.from = words.next()?.parse().ok()?,
+            "--minutes" => wanted.minutes = Some(words.next()?.parse().ok()?),
+            "--nodes" => wanted.options.nodes = words.next()?.parse().ok().filter(|nodes| (1..=50).contains(nodes))?,
+            "--faults-ms" => wanted.options.faults_ms = words.next()?.parse().ok()?,
+            "--scenario" => {
+                wanted.scenario.clone_from(words.next()?);
+                wanted.options.scenario = Scenario::named(&wanted.scenario)?;
+            }
+            #[cfg(feature = "planted")]
+            "--planted" => {
+                let name = words.next()?;
+                let bug = revoada_attest::planted::Bug::ALL
+                    .iter()
+                    .find(|(known, _)| known == name)?;
+                revoada_attest::planted::plant(Some(bug.1));
+            }
+            "--trace" => wanted.trace = true,
+            "-o" => wanted.json = words.next()? == "json",
+            _ => return None,
+        }
+    }
+    Some(wanted)
+}
+
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    violations: u64,
+    faults: BTreeMap<String, u64>,
+    operations: BTreeMap<String, u64>,
+    oracles: BTreeMap<String, u64>,
+    first: Option<(u64, String)>,
+    healed_ms_max: u64,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &Outcome) {
+        let add =
+            |to: &mut BTreeMap<String, u64>, name: &str, count: u64| *to.entry(name.to_owned()).or_default() += count;
+        self.seeds += 1;
+        self.healed_ms_max = self.healed_ms_max.max(outcome.healed_ms);
+        for (kind, count) in &outcome.faults {
+            add(&mut self.faults, kind, *count);
+        }
+        for (kind, count) in &outcome.operations {
+            add(&mut self.operations, kind, *count);
+        }
+        for (name, count) in &outcome.oracles {
+            add(&mut self.oracles, name, *count);
+        }
+        if let Some(violation) = &outcome.violation {
+            self.violations += 1;
+            self.first
+                .get_or_insert_with(|| (outcome.seed, violation.oracle.to_owned()));
+        }
+    }
+
+    fn json(&self, seconds: f64) -> String {
+        let first = self
+            .first
+            .as_ref()
+            .map(|(seed, oracle)| serde_json::json!({"seed": seed, "oracle": oracle}));
+        serde_json::json!({
+            "seeds": self.seeds,
+            "violations": self.violations,
+            "seconds": (seconds * 1_000.0).round() / 1_000.0,
+            "faults": self.faults,
+            "operations": self.operations,
+            "oracles": self.oracles,
+            "first_violation": first,
+        })
+        .to_string()
+    }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some(wanted) = parse(&words) else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let began = Instant::now();
+    let mut sum = Sum::default();
+    for seed in wanted.from..wanted.from + wanted.seeds {
+        if wanted
+            .minutes
+            .is_some_and(|minutes| began.elapsed() >= Duration::from_secs(minutes * 60))
+        {
+            break;
+        }
+        let outcome = run::run(seed, &wanted.options);
+        if wanted.trace {
+            eprintln!("seed {seed}: trace {} of {} events", outcome.trace.0, outcome.trace.1);
+            for event in &outcome.events {
+                eprintln!("  {event}");
+            }
+        }
+        let is_first = sum.first.is_none();
+        sum.add(&outcome);
+        if outcome.violation.is_some() {
+            eprint!("{}", told(&wanted, &outcome, is_first));
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    if wanted.json {
+        println!("{}", sum.json(seconds));
+    } else {
+        println!(
+            "{} seeds in {seconds:.1} s, {} violations; {} operations, {} faults, the shape was back after {} ms at most",
+            sum.seeds,
+            sum.violations,
+            sum.operations.values().sum::<u64>(),
+            sum.faults.values().sum::<u64>(),
+            sum.healed_ms_max,
+        );
+        for (what, counts) in [
+            ("faults", &sum.faults),
+            ("operations", &sum.operations),
+            ("oracles", &sum.oracles),
+        ] {
+            let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+            println!("{what}: {}", counts.join(", "));
+        }
+    }
+    if sum.violations == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What a person needs of a seed that failed.
+fn told(wanted: &Wanted, outcome: &Outcome, shrinks: bool) -> String {
+    let Some(violation) = &outcome.violation else {
+        return String::new();
+    };
+    let mut text = format!("seed {}: {}: {}\n", outcome.seed, violation.oracle, violation.what);
+    if shrinks {
+        for event in &outcome.events {
+            let _ = writeln!(text, "  {event}");
+        }
+        let plan = run::plan(outcome.seed, &wanted.options);
+        let needed = run::shrink(outcome.seed, &wanted.options, violation.oracle, &plan);
+        let _ = writeln!(text, "  of {} faults these are needed:", plan.len());
+        for planned in &needed {
+            let _ = writeln!(text, "    {planned}");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "  again: cargo xtask sim --seeds 1 --from {} --scenario {} --nodes {} --faults-ms {}",
+        outcome.seed, wanted.scenario, wanted.options.nodes, wanted.options.faults_ms
+    );
+    text
+}

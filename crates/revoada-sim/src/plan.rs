@@ -1,0 +1,266 @@
+//! What goes wrong in a simulation, and when: a schedule that the seed decides about, and that can be shrunk.
+//!
+//! Every fault has an end of its own, and the schedule has one for all: behind it nothing is wrong any more, and the
+//! cluster has to come back to its shape. Rejected: to draw each fault when the one before is over. A schedule that is
+//! known beforehand can be cut down to the faults that matter.
+
+use std::fmt;
+
+use crate::entropy::Chance;
+use crate::wire::Place;
+
+/// Which machine a fault is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// This one.
+    At(Place),
+    /// Whoever leads then.
+    Leader,
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is killed, and started again at the end.
+    Kill(Whom),
+    /// The machine loses its power, and what was not synced.
+    PowerLoss(Whom),
+    /// All machines do, at once.
+    PowerLossOfAll,
+    /// The process stands still.
+    Pause(Whom),
+    /// Nobody reaches it and it reaches nobody.
+    Isolate(Whom),
+    /// It reaches nobody, and all reach it.
+    Mute(Whom),
+    /// All reach nobody through it, and it reaches all.
+    Deaf(Whom),
+    /// Two machines do not reach each other; all others reach both.
+    CutPair(Place, Place),
+    /// These on one side, all others on the other.
+    Split(Vec<Place>),
+    /// Messages take long, all over.
+    Slow {
+        /// At most how long more, in microseconds.
+        jitter_us: u64,
+    },
+    /// Messages are lost, all over.
+    Lossy {
+        /// How many of a thousand.
+        permille: u64,
+    },
+    /// Connections between two machines break again and again.
+    Resets(Place, Place),
+    /// Durable writes take long.
+    SlowDisk(Whom, u64),
+    /// Syncs fail.
+    FailingSync(Whom),
+    /// No space is left.
+    FullDisk(Whom),
+    /// The clock jumps, by so many milliseconds.
+    ClockJump(Whom, i64),
+    /// The clock runs at another rate, in parts of a million.
+    ClockRate(Whom, u64),
+    /// The process dies again and again.
+    Flap(Whom, u64),
+    /// A bit of the log or of a checkpoint flips while the machine is off.
+    Rot(Whom),
+    /// The machine comes back with an empty disk.
+    EmptyDisk(Whom),
+    /// The machine comes back with the disk that it had a while ago.
+    OldDisk(Whom),
+}
+
+impl Fault {
+    /// Its kind, for figures.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+            Self::PowerLoss(_) => "power-loss",
+            Self::PowerLossOfAll => "power-loss-of-all",
+            Self::Pause(_) => "pause",
+            Self::Isolate(_) => "isolate",
+            Self::Mute(_) => "one-way-out",
+            Self::Deaf(_) => "one-way-in",
+            Self::CutPair(..) => "partial-partition",
+            Self::Split(_) => "split",
+            Self::Slow { .. } => "delay",
+            Self::Lossy { .. } => "loss",
+            Self::Resets(..) => "reset",
+            Self::SlowDisk(..) => "slow-disk",
+            Self::FailingSync(_) => "failing-sync",
+            Self::FullDisk(_) => "full-disk",
+            Self::ClockJump(..) => "clock-jump",
+            Self::ClockRate(..) => "clock-rate",
+            Self::Flap(..) => "flap",
+            Self::Rot(_) => "bit-rot",
+            Self::EmptyDisk(_) => "empty-disk",
+            Self::OldDisk(_) => "old-disk",
+        }
+    }
+}
+
+/// A fault, when it begins, and how long it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Its number in the whole schedule.
+    pub number: usize,
+    /// When it begins, in milliseconds from the start.
+    pub at_ms: u64,
+    /// How long it lasts, in milliseconds.
+    pub lasts_ms: u64,
+    /// What it is.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "#{} at {} ms for {} ms: {:?}",
+            self.number, self.at_ms, self.lasts_ms, self.fault
+        )
+    }
+}
+
+/// Which faults a simulation draws from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// All of them, in turn by the seed.
+    Everything,
+    /// None.
+    Calm,
+    /// Of processes: kills, pauses, flapping.
+    Processes,
+    /// Of the network.
+    Network,
+    /// Of disks that lose nothing which they have promised.
+    Disks,
+    /// Of clocks, and of the network.
+    Clocks,
+    /// Of one disk that breaks its promise, and of processes and the network.
+    Amnesia,
+}
+
+impl Scenario {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("everything", Self::Everything),
+        ("calm", Self::Calm),
+        ("processes", Self::Processes),
+        ("network", Self::Network),
+        ("disks", Self::Disks),
+        ("clocks", Self::Clocks),
+        ("amnesia", Self::Amnesia),
+    ];
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, scenario)| *scenario)
+    }
+
+    /// The schedule of a seed: faults between `from_ms` and `to_ms`, for so many machines.
+    pub fn plan(self, seed: u64, places: usize, from_ms: u64, to_ms: u64) -> Vec<Planned> {
+        let mut chance = Chance::of(seed, "plan");
+        let scenario = match self {
+            Self::Everything => *chance.pick(&[
+                Self::Processes,
+                Self::Network,
+                Self::Disks,
+                Self::Clocks,
+                Self::Amnesia,
+                Self::Everything,
+            ]),
+            other => other,
+        };
+        let mut plan = Vec::new();
+        if scenario == Self::Calm {
+            return plan;
+        }
+        // One disk at most breaks its promise: a majority has to be left that remembers.
+        let mut forgetful = scenario == Self::Amnesia;
+        let gap = chance.between(400, 2_500);
+        let mut at_ms = from_ms + chance.below(gap);
+        while at_ms < to_ms {
+            let fault = if forgetful {
+                forgetful = false;
+                let whom = Whom::At(chance.below(places as u64) as Place);
+                match chance.below(3) {
+                    0 => Fault::Rot(whom),
+                    1 => Fault::EmptyDisk(whom),
+                    _ => Fault::OldDisk(whom),
+                }
+            } else {
+                scenario.draw(&mut chance, places)
+            };
+            let most = (to_ms - at_ms).clamp(50, 6_000);
+            plan.push(Planned {
+                number: plan.len(),
+                at_ms,
+                lasts_ms: chance.between(20, most),
+                fault,
+            });
+            at_ms += chance.between(50, 2 * gap);
+        }
+        plan
+    }
+
+    fn draw(self, chance: &mut Chance, places: usize) -> Fault {
+        let group = match self {
+            Self::Processes => 0,
+            Self::Network => 1,
+            Self::Disks => *chance.pick(&[0, 2, 2]),
+            Self::Clocks => *chance.pick(&[1, 3, 3]),
+            Self::Amnesia => *chance.pick(&[0, 1]),
+            Self::Everything | Self::Calm => chance.below(4),
+        };
+        let whom = if chance.permille(400) {
+            Whom::Leader
+        } else {
+            Whom::At(chance.below(places as u64) as Place)
+        };
+        let a = chance.below(places as u64) as Place;
+        let b = (a + 1 + chance.below((places as u64 - 1).max(1)) as Place) % places;
+        match (group, chance.below(6)) {
+            (0, 0..=2) => Fault::Kill(whom),
+            (0, 3 | 4) => Fault::Pause(whom),
+            (0, _) => Fault::Flap(whom, chance.between(2, 5)),
+            (1, 0) => match chance.below(3) {
+                0 => Fault::Isolate(whom),
+                1 => Fault::Mute(whom),
+                _ => Fault::Deaf(whom),
+            },
+            (1, 1) => {
+                let size = chance.between(1, (places as u64 / 2).max(1));
+                let mut side: Vec<Place> = Vec::new();
+                for _ in 0..size {
+                    side.push(chance.below(places as u64) as Place);
+                }
+                side.sort_unstable();
+                side.dedup();
+                Fault::Split(side)
+            }
+            (1, 2) => Fault::CutPair(a, b),
+            (1, 3) => Fault::Slow {
+                jitter_us: chance.between(2_000, 120_000),
+            },
+            (1, 4) => Fault::Lossy {
+                permille: chance.between(5, 200),
+            },
+            (1, _) => Fault::Resets(a, b),
+            (2, 0 | 1) => Fault::PowerLoss(whom),
+            (2, 2) => Fault::SlowDisk(whom, chance.between(1_000, 300_000)),
+            (2, 3) => Fault::FailingSync(whom),
+            (2, 4) => Fault::FullDisk(whom),
+            (2, _) => Fault::PowerLossOfAll,
+            (_, 0..=2) => {
+                let by = chance.between(10, 600_000) as i64;
+                Fault::ClockJump(whom, if chance.permille(500) { by } else { -by })
+            }
+            _ => Fault::ClockRate(whom, chance.between(700_000, 1_400_000)),
+        }
+    }
+}

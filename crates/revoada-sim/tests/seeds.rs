@@ -1,0 +1,104 @@
+//! A fixed lot of seeds, and that a seed is a seed.
+
+use std::process::Command;
+
+use revoada_sim::plan::Scenario;
+use revoada_sim::run::{Options, plan, run};
+
+fn options(scenario: Scenario) -> Options {
+    Options {
+        scenario,
+        ..Options::default()
+    }
+}
+
+/// Runs seeds and tells of the first that finds something.
+fn check(scenario: &str, seeds: std::ops::Range<u64>) {
+    let options = Options {
+        faults_ms: 8_000,
+        ..options(Scenario::named(scenario).unwrap())
+    };
+    for seed in seeds {
+        let outcome = run(seed, &options);
+        if let Some(violation) = outcome.violation {
+            let faults: Vec<_> = plan(seed, &options).iter().map(ToString::to_string).collect();
+            panic!(
+                "seed {seed}: {}: {}\n{}\n{}\nagain: cargo xtask sim --seeds 1 --from {seed} --scenario {scenario} \
+                 --faults-ms 8000",
+                violation.oracle,
+                violation.what,
+                faults.join("\n"),
+                outcome.events.join("\n"),
+            );
+        }
+        let operations: u64 = outcome.operations.values().sum();
+        assert!(
+            operations > 100,
+            "seed {seed} did next to nothing: {:?}",
+            outcome.operations
+        );
+    }
+}
+
+#[test]
+fn seeds_with_faults_of_processes() {
+    check("processes", 0..40);
+}
+
+#[test]
+fn seeds_with_faults_of_the_network() {
+    check("network", 0..40);
+}
+
+#[test]
+fn seeds_with_faults_of_disks() {
+    check("disks", 0..40);
+}
+
+#[test]
+fn seeds_with_a_disk_that_forgets() {
+    check("amnesia", 0..30);
+}
+
+#[test]
+fn seeds_with_faults_of_clocks() {
+    check("clocks", 0..20);
+}
+
+#[test]
+fn seeds_with_faults_of_all_kinds() {
+    check("everything", 0..30);
+}
+
+/// The trace of one seed, in a process of its own.
+#[test]
+fn one_seed_twice_in_two_processes_gives_one_trace() {
+    const ASKED: &str = "REVOADA_SIM_TRACE_OF";
+    if let Ok(seed) = std::env::var(ASKED) {
+        let outcome = run(seed.parse().unwrap(), &options(Scenario::Everything));
+        println!(
+            "trace {} of {} events, {:?}",
+            outcome.trace.0, outcome.trace.1, outcome.operations
+        );
+        return;
+    }
+    let traced = |seed: u64| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "one_seed_twice_in_two_processes_gives_one_trace",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(ASKED, seed.to_string())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find(|line| line.starts_with("trace "));
+        line.unwrap_or_else(|| panic!("seed {seed} has no trace: {text}"))
+            .to_owned()
+    };
+    for seed in [3, 11] {
+        assert_eq!(traced(seed), traced(seed), "seed {seed}");
+    }
+    assert_ne!(traced(3), traced(11));
+}
