@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -163,6 +164,8 @@ pub use crate::log::LogStats;
 pub struct Consensus<R: Runtime = Tokio> {
     /// Ends the task that asks for checkpoints, with the last clone.
     keeping: Arc<DropGuard>,
+    /// Whether Raft is gone without a word: its task has panicked.
+    gone: Arc<AtomicBool>,
     heard_leader: Arc<parking_lot::Mutex<InstantOf<R>>>,
     raft: Raft<R>,
     shared: Arc<Shared<R>>,
@@ -179,6 +182,7 @@ impl<R: Runtime> Clone for Consensus<R> {
     fn clone(&self) -> Self {
         Self {
             keeping: self.keeping.clone(),
+            gone: self.gone.clone(),
             heard_leader: self.heard_leader.clone(),
             raft: self.raft.clone(),
             shared: self.shared.clone(),
@@ -264,6 +268,9 @@ impl<R: Runtime> Opened<R> {
             enable_pre_vote: Some(true),
             // The state machine is rebuilt from the log at start, so a restarted leader must be elected again.
             enable_leader_restore: Some(false),
+            // A node without a vote may come back with an older log, or none (the gate refuses a voter that does): its
+            // replication begins anew. Without this a leader would take what it once had for what it has, for ever.
+            allow_log_reversion: Some(true),
             backoff: limits::RAFT_BACKOFF.to_owned(),
             ..Config::default()
         };
@@ -276,6 +283,7 @@ impl<R: Runtime> Opened<R> {
         let patience = Duration::from_millis(limits::WRITE_PATIENCE_MS);
         let stop = CancellationToken::new();
         let consensus = Consensus {
+            gone: Arc::default(),
             keeping: Arc::new(stop.clone().drop_guard()),
             heard_leader: Arc::new(parking_lot::Mutex::new(InstantOf::<R>::now())),
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
@@ -407,7 +415,11 @@ impl<R: Runtime> Consensus<R> {
             matched: matched.map(|(id, log)| (*id, log.map_or(0, |log| log.index))).collect(),
             answered: answered.filter_map(|(id, at)| Some((*id, (*at)?.elapsed()))).collect(),
             quorum_answered: metrics.last_quorum_acked.map(|at| at.elapsed()),
-            stopped: metrics.running_state.as_ref().err().map(|fatal| chain(fatal)),
+            stopped: match metrics.running_state.as_ref() {
+                Err(fatal) => Some(chain(fatal)),
+                Ok(()) if self.gone.load(Ordering::Relaxed) => Some("its task has panicked".to_owned()),
+                Ok(()) => None,
+            },
         }
     }
 
@@ -415,9 +427,12 @@ impl<R: Runtime> Consensus<R> {
     pub fn changes(&self) -> impl Future<Output = ()> + Send + use<R> {
         let mut metrics = self.raft.server_metrics();
         metrics.borrow_and_update();
+        let gone = self.gone.clone();
         async move {
-            // An end of the channel is the end of Raft, which the next look at the view tells.
-            metrics.changed().await.ok();
+            // An end of the channel is the end of Raft, which the next look at the view tells, whether or not Raft did.
+            if metrics.changed().await.is_err() {
+                gone.store(true, Ordering::Relaxed);
+            }
         }
     }
 
