@@ -42,8 +42,6 @@ pub struct Clients {
     pub stop: Arc<AtomicBool>,
     /// Operators let roles alone from here on.
     pub hands_off: Arc<AtomicBool>,
-    /// Whether operators have changed roles by hand.
-    pub wished: Arc<AtomicBool>,
 }
 
 fn key(number: u64) -> Bytes {
@@ -509,7 +507,6 @@ impl Clients {
             self.cluster
                 .trace
                 .say(format_args!("an operator wants {} of {node}", wish.name()));
-            self.wished.store(true, Ordering::Relaxed);
             let answer = SimRuntime::timeout(PATIENCE, running.admin.role_wish(&node, wish, false)).await;
             self.history.count(match answer {
                 Ok(Ok(_)) => "wish",
