@@ -272,6 +272,7 @@ async fn whole(
         cluster: cluster.clone(),
         history: history.clone(),
         stop: Arc::new(AtomicBool::new(false)),
+        waiting: Arc::default(),
         hands_off: Arc::new(AtomicBool::new(false)),
     };
     harness.enter(|| {
@@ -289,7 +290,12 @@ async fn whole(
     clients.stop.store(true, Ordering::Relaxed);
     if !judge.is_broken() {
         // What is still under way is answered, or its patience ends.
-        SimRuntime::sleep(Duration::from_secs(13)).await;
+        loop {
+            SimRuntime::sleep(Duration::from_millis(400)).await;
+            if clients.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
         at_the_end(&judge, &history);
     }
     cluster.trace.say(format_args!("{} messages", cluster.net.messages()));

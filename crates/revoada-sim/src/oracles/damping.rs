@@ -29,8 +29,8 @@ pub fn check(state: &ClusterState) -> Result<(), Violation> {
         let before = changed.insert(transition.node, body.time_ms);
         let reason = &transition.reason;
         let asked = reason.contains("operator") || reason.contains("asked");
-        // Both halves of a replacement are committed together.
-        let replaces = losses.iter().any(|loss| loss.abs_diff(body.time_ms) < SLACK_MS);
+        // Both halves of a replacement are committed together, unless the leader is lost in between.
+        let replaces = reason.contains("lost") || losses.iter().any(|loss| loss.abs_diff(body.time_ms) < SLACK_MS);
         let since = before.map(|before| before.abs_diff(body.time_ms));
         if let Some(since) = since
             && !asked
