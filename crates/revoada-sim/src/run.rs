@@ -296,6 +296,8 @@ async fn whole(
                 break;
             }
         }
+        // Whoever observes the nodes has seen the last of it.
+        SimRuntime::sleep(Duration::from_millis(200)).await;
         at_the_end(&judge, &history);
     }
     cluster.trace.say(format_args!("{} messages", cluster.net.messages()));

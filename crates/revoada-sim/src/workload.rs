@@ -118,6 +118,9 @@ impl Clients {
         running: &Running,
         operation: Operation,
     ) -> Option<(revoada_core::keyspace::Outcome, Span)> {
+        if !self.goes_on() {
+            return None;
+        }
         let called = SimInstant::now();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.execute(operation)).await;
@@ -143,6 +146,9 @@ impl Clients {
     }
 
     async fn view(&self, kind: &str, running: &Running) -> Option<(View, Span)> {
+        if !self.goes_on() {
+            return None;
+        }
         let called = SimInstant::now();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.view(Consistency::Linearizable)).await;
