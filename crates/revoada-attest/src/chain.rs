@@ -8,12 +8,12 @@
 //! changes (a few a day) is nothing. Rejected: a persistent vector. It makes that append cheaper and every reader of
 //! this crate, which is meant to be audited, learn one more library.
 
-use crate::planted::{Bug, is_planted};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::block::{BLOCK_BYTES_MAX, digest_of};
+use crate::planted::{Bug, is_planted};
 use crate::{Block, Digest, NodeId, TransitionKind, Witness};
 
 /// How many witnesses one block keeps; a topology has far fewer voters.

@@ -3,12 +3,12 @@
 //! With [`KeyspaceBackend`] on top it is the backend named `openraft`. A restore is cut into parts that fit a log entry
 //! and takes effect with the last one.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::error::ErrorKind;
 use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Restore, Revision};
 use revoada_core::limits;

@@ -3,12 +3,12 @@
 //! Every plan is made from what is committed and what is seen, and nothing of it is kept: a new leader goes on where the
 //! old one was. The loop runs at the declared cadence, and at once when membership or leadership changes.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_attest::{Block, BlockBody, Digest, NodeId, NodeKey, Transition};
 use revoada_core::declaration::Placement;
 use revoada_core::genesis::Genesis;

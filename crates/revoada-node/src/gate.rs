@@ -1,11 +1,11 @@
 //! Who may speak with this node: the members of its cluster, by their committed admission, and no voter that went back.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use revoada_attest::NodeId;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::runtime::{Runtime, Tokio, Watched, newest, wait_until};

@@ -109,6 +109,8 @@ pub struct Ills {
 pub struct Disk {
     content: Arc<Mutex<Content>>,
     chance: Arc<Mutex<Chance>>,
+    /// How long a durable write takes at least, in microseconds: a good disk or a bad one.
+    usual_us: u64,
 }
 
 /// A disk as it once was.
@@ -119,10 +121,12 @@ pub struct Image {
 
 impl Disk {
     /// An empty disk.
-    pub fn new(chance: Chance) -> Self {
+    pub fn new(mut chance: Chance) -> Self {
+        let usual_us = *chance.pick(&[80, 80, 80, 800, 4_000]);
         Self {
             content: Arc::default(),
             chance: Arc::new(Mutex::new(chance)),
+            usual_us,
         }
     }
 
@@ -252,7 +256,7 @@ impl Disk {
 
     fn latency(&self) -> Duration {
         let slow = self.content.lock().ills.slow_us;
-        Duration::from_micros(self.chance.lock().between(80, 400) + slow)
+        Duration::from_micros(self.chance.lock().between(self.usual_us, self.usual_us * 4) + slow)
     }
 }
 

@@ -57,6 +57,7 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
         | Fault::EmptyDisk(whom)
         | Fault::OldDisk(whom) => at(cluster, *whom),
         Fault::PowerLossOfAll
+        | Fault::SlowDisks(_)
         | Fault::CutPair(..)
         | Fault::Split(_)
         | Fault::Slow { .. }
@@ -148,6 +149,18 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
                 |ills| ills.slow_us = 0,
             )
             .await
+        }
+        Fault::SlowDisks(slow_us) => {
+            let slow = |slow_us: u64| {
+                for place in 0..cluster.size() {
+                    let disk = cluster.disk(place);
+                    let ills = disk.ills();
+                    disk.suffer(Ills { slow_us, ..ills });
+                }
+            };
+            slow(*slow_us);
+            SimRuntime::sleep(lasts).await;
+            slow(0);
         }
         Fault::FailingSync(_) => {
             ill(

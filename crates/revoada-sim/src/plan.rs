@@ -53,6 +53,8 @@ pub enum Fault {
     Resets(Place, Place),
     /// Durable writes take long.
     SlowDisk(Whom, u64),
+    /// They do on all machines.
+    SlowDisks(u64),
     /// Syncs fail.
     FailingSync(Whom),
     /// No space is left.
@@ -88,6 +90,7 @@ impl Fault {
             Self::Lossy { .. } => "loss",
             Self::Resets(..) => "reset",
             Self::SlowDisk(..) => "slow-disk",
+            Self::SlowDisks(_) => "slow-disks",
             Self::FailingSync(_) => "failing-sync",
             Self::FullDisk(_) => "full-disk",
             Self::ClockJump(..) => "clock-jump",
@@ -252,6 +255,7 @@ impl Scenario {
             },
             (1, _) => Fault::Resets(a, b),
             (2, 0 | 1) => Fault::PowerLoss(whom),
+            (2, 2) if chance.permille(500) => Fault::SlowDisks(chance.between(5_000, 150_000)),
             (2, 2) => Fault::SlowDisk(whom, chance.between(1_000, 300_000)),
             (2, 3) => Fault::FailingSync(whom),
             (2, 4) => Fault::FullDisk(whom),

@@ -272,8 +272,8 @@ async fn whole(
         cluster: cluster.clone(),
         history: history.clone(),
         stop: Arc::new(AtomicBool::new(false)),
+        waiting: Arc::default(),
         hands_off: Arc::new(AtomicBool::new(false)),
-        wished: Arc::new(AtomicBool::new(false)),
     };
     harness.enter(|| {
         clients.start();
@@ -290,8 +290,15 @@ async fn whole(
     clients.stop.store(true, Ordering::Relaxed);
     if !judge.is_broken() {
         // What is still under way is answered, or its patience ends.
-        SimRuntime::sleep(Duration::from_secs(13)).await;
-        at_the_end(&judge, &history, &clients);
+        loop {
+            SimRuntime::sleep(Duration::from_millis(400)).await;
+            if clients.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
+        // Whoever observes the nodes has seen the last of it.
+        SimRuntime::sleep(Duration::from_millis(200)).await;
+        at_the_end(&judge, &history);
     }
     cluster.trace.say(format_args!("{} messages", cluster.net.messages()));
     harness.kill();
@@ -331,7 +338,7 @@ fn lost(cluster: &Cluster) -> BTreeSet<NodeId> {
         .collect()
 }
 
-fn at_the_end(judge: &Judge, history: &Arc<History>, clients: &Clients) {
+fn at_the_end(judge: &Judge, history: &Arc<History>) {
     let cluster = &judge.cluster;
     judge.ask("shape", shape::check(cluster, &lost(cluster)));
     let Some(leader) = cluster
@@ -342,14 +349,12 @@ fn at_the_end(judge: &Judge, history: &Arc<History>, clients: &Clients) {
     };
     let (place, running) = leader;
     let view = running.consensus().view();
-    let wished = clients.wished.load(Ordering::Relaxed);
     let newest = running.consensus().read(|state| {
         judge.ask("roles", roles::check(state, &view));
         judge.ask("one-chain", one_chain::verifies(&cluster.genesis, place, state));
-        judge.ask("damping", damping::check(state, wished));
+        judge.ask("damping", damping::check(state));
         state.keyspace().revision()
     });
-    let mut counts = BTreeMap::new();
     history.add(|records| {
         judge.ledger.look(|truth| {
             judge.ask("linearizable", linearizable::check(records, truth));
@@ -358,7 +363,6 @@ fn at_the_end(judge: &Judge, history: &Arc<History>, clients: &Clients) {
             judge.ask("watches", watches::check(records, truth));
             judge.ask("revision-never-goes-back", monotonic::glances(records));
         });
-        counts.clone_from(&records.counts);
     });
     debug_assert!(judge.asked.lock().keys().all(|name| oracles::NAMES.contains(name)));
 }

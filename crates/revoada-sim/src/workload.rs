@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,10 +40,10 @@ pub struct Clients {
     pub history: Arc<History>,
     /// Ends them.
     pub stop: Arc<AtomicBool>,
+    /// How many of them wait for an answer, or watch.
+    pub waiting: Arc<AtomicUsize>,
     /// Operators let roles alone from here on.
     pub hands_off: Arc<AtomicBool>,
-    /// Whether operators have changed roles by hand.
-    pub wished: Arc<AtomicBool>,
 }
 
 fn key(number: u64) -> Bytes {
@@ -118,8 +118,13 @@ impl Clients {
         running: &Running,
         operation: Operation,
     ) -> Option<(revoada_core::keyspace::Outcome, Span)> {
+        if !self.goes_on() {
+            return None;
+        }
         let called = SimInstant::now();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.execute(operation)).await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         let span = Span {
             called,
             returned: SimInstant::now(),
@@ -141,8 +146,13 @@ impl Clients {
     }
 
     async fn view(&self, kind: &str, running: &Running) -> Option<(View, Span)> {
+        if !self.goes_on() {
+            return None;
+        }
         let called = SimInstant::now();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.view(Consistency::Linearizable)).await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         let span = Span {
             called,
             returned: SimInstant::now(),
@@ -376,6 +386,7 @@ impl Clients {
                 continue;
             };
             self.history.count("watch");
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             let mut watched = Watched {
                 watcher: number,
                 place,
@@ -388,7 +399,8 @@ impl Clients {
             let leaves = SimInstant::now() + chance.ms(200, 5_000);
             let mut reset = false;
             while self.goes_on() {
-                match SimRuntime::timeout_at(leaves, stream.next()).await {
+                let looks_up = leaves.min(SimInstant::now() + Duration::from_millis(300));
+                match SimRuntime::timeout_at(looks_up, stream.next()).await {
                     Ok(Some(KeyEvents::Changed(events))) => {
                         if let Some(last) = events.last() {
                             watched.position = last.revision;
@@ -400,11 +412,13 @@ impl Clients {
                         reset = true;
                         break;
                     }
+                    Err(_) if looks_up < leaves => {}
                     Ok(None) | Err(_) => break,
                 }
             }
             after = watched.position;
             self.history.add(|records| records.watches.push(watched));
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             if reset {
                 self.history.count("watch-reset");
                 after = after.max(running.keyspace.view_at_hand().revision());
@@ -509,7 +523,6 @@ impl Clients {
             self.cluster
                 .trace
                 .say(format_args!("an operator wants {} of {node}", wish.name()));
-            self.wished.store(true, Ordering::Relaxed);
             let answer = SimRuntime::timeout(PATIENCE, running.admin.role_wish(&node, wish, false)).await;
             self.history.count(match answer {
                 Ok(Ok(_)) => "wish",

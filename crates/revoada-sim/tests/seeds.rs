@@ -70,6 +70,15 @@ fn seeds_with_faults_of_all_kinds() {
     check("everything", 0..30);
 }
 
+/// A standby came back with an empty disk, and the leader went on as if it had what it once had.
+#[test]
+fn a_standby_with_an_empty_disk_gets_the_log_again() {
+    let options = options(Scenario::Amnesia);
+    for seed in 100..104 {
+        assert_eq!(run(seed, &options).violation, None, "seed {seed}");
+    }
+}
+
 /// The trace of one seed, in a process of its own.
 #[test]
 fn one_seed_twice_in_two_processes_gives_one_trace() {

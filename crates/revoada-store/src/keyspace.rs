@@ -5,7 +5,6 @@
 //! at a revision, events, leases) without another call. And a watcher asks to be woken. Rejected: one method for each
 //! thing that can be read; it repeats core's keyspace one level up, and every read pays for its own confirmation.
 
-use revoada_core::planted::{Bug, is_planted};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use revoada_core::error::ErrorKind;
 use revoada_core::keyspace::{
     Answer, Event, KeyRange, Keyspace as View, Operation, OperationRefused, Outcome, Revision, Txn, TxnAnswer,
 };
+use revoada_core::planted::{Bug, is_planted};
 
 use crate::backend::Check;
 use crate::error::{Cause, StoreError};

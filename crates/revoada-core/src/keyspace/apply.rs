@@ -1,11 +1,11 @@
 //! Operations: checked whole, then done whole.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use revoada_attest::planted::{Bug, is_planted};
 
 use super::Keyspace;
 use super::check::{self, Path};

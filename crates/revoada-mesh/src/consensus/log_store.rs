@@ -4,7 +4,6 @@
 //! replication and apply read without touching the disk. A cache in the engine alone would decode each entry once for
 //! every follower.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
@@ -20,6 +19,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use revoada_attest::Digest;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::limits;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

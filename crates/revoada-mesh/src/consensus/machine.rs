@@ -3,7 +3,6 @@
 //! Applying holds the lock for one batch and never while anything is read from or written to disk: a reader clones the
 //! root, and a checkpoint is written from a clone on a thread of its own.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use openraft::async_runtime::watch::{Watch, WatchReceiver as _, WatchSender as _
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Context};

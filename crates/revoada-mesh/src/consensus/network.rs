@@ -322,7 +322,9 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
             let mut input = input;
             // openraft waits out a node that cannot be reached where the first request is made. Asked for before the link,
             // or a refusal that costs no time would be met again at once, for ever.
-            let first = input.next().await;
+            let Some(first) = input.next().await else {
+                return Ok(futures::stream::empty().boxed());
+            };
             let link = self.link(self.lane, option.soft_ttl()).await?;
             let stream = link.stream(limits::APPENDS_IN_FLIGHT_MAX + 1).map_err(failed)?;
             // A sync may take longer than a heartbeat; silence is only taken for a loss after the longer of the two.
@@ -338,8 +340,8 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
                 timeout: silence_max,
             };
             let appending = Appending {
-                input_ended: first.is_none(),
-                input: futures::stream::iter(first).chain(input),
+                input_ended: false,
+                input: futures::stream::iter([first]).chain(input),
                 in_flight: VecDeque::new(),
                 stream,
                 silence_max,

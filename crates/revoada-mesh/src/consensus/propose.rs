@@ -5,7 +5,6 @@
 //! (invariants 5 and 6). An entry per command was measured against this and costs about a third of the throughput with
 //! many clients, most of it in the log's bookkeeping.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use revoada_attest::NodeId;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::limits;
 use revoada_core::machine::{Command, Reply};
 use serde::{Deserialize, Serialize};

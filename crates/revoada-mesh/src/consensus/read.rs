@@ -4,12 +4,12 @@
 //! may read: it asks the leader for the index and waits until it has applied it. Leases would save the round trip and
 //! trust clocks for it; they are not used.
 
-use revoada_attest::planted::{Bug, is_planted};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant as _, ReadPolicy};
 use revoada_attest::NodeId;
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::limits;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -1,47 +1,45 @@
-//! A node changes its role at most once a minute; a replacement, an operator's wish, and what follows from a loss or a
-//! quarantine are exempt (the design, §5).
+//! A node changes its role at most once a minute; the replacement of a lost voter, the admission, and an operator's word
+//! are exempt (the design, §5).
 
 use std::collections::BTreeMap;
 
-use revoada_attest::{NodeId, Role, TransitionKind};
+use revoada_attest::{NodeId, TransitionKind};
 use revoada_core::limits;
 use revoada_core::machine::ClusterState;
 
 use super::Violation;
 
-/// The whole chain, at the end; `wished` says whether operators had their hand in.
-pub fn check(state: &ClusterState, wished: bool) -> Result<(), Violation> {
-    if wished {
-        return Ok(());
-    }
+/// How much later than it was planned a change may be committed, in milliseconds.
+const SLACK_MS: u64 = 5_000;
+
+/// The whole chain, at the end.
+pub fn check(state: &ClusterState) -> Result<(), Violation> {
+    let blocks: Vec<_> = state.chain().iter().map(|sealed| &sealed.block.body).collect();
+    let losses: Vec<u64> = blocks
+        .iter()
+        .filter(|body| body.transition.kind == TransitionKind::Demote && body.transition.reason.contains("lost"))
+        .map(|body| body.time_ms)
+        .collect();
     let mut changed: BTreeMap<NodeId, u64> = BTreeMap::new();
-    let mut demoted_last = None;
-    for sealed in state.chain().iter() {
-        let body = &sealed.block.body;
+    for body in blocks {
         let transition = &body.transition;
-        let changes = matches!(transition.kind, TransitionKind::Promote | TransitionKind::Demote)
-            && transition.from.is_some()
-            && transition.from != Some(Role::Bootstrap);
-        if !changes {
+        if !matches!(transition.kind, TransitionKind::Promote | TransitionKind::Demote) {
             continue;
         }
         let before = changed.insert(transition.node, body.time_ms);
-        // Only a promotion that replaces nobody is held: a demotion may follow a loss, and a replacement is exempt.
-        let replaces =
-            demoted_last.is_some() || transition.reason.contains("replace") || transition.reason.contains("lost");
-        if transition.kind == TransitionKind::Demote {
-            demoted_last = Some(transition.node);
-        }
-        if let Some(before) = before
-            && transition.kind == TransitionKind::Promote
+        let reason = &transition.reason;
+        let asked = reason.contains("operator") || reason.contains("asked");
+        // Both halves of a replacement are committed together, unless the leader is lost in between.
+        let replaces = reason.contains("lost") || losses.iter().any(|loss| loss.abs_diff(body.time_ms) < SLACK_MS);
+        let since = before.map(|before| before.abs_diff(body.time_ms));
+        if let Some(since) = since
+            && !asked
             && !replaces
-            && body.time_ms.abs_diff(before) < limits::ROLE_CHANGE_INTERVAL_MS
+            && since + SLACK_MS < limits::ROLE_CHANGE_INTERVAL_MS
         {
             let what = format!(
-                "{} was promoted {} ms after its last change: {}",
-                transition.name,
-                body.time_ms.abs_diff(before),
-                transition.reason
+                "{} had another role {since} ms after its last change, to {:?}: {reason}",
+                transition.name, transition.to
             );
             return Err(Violation::of("damping", what));
         }
