@@ -16,9 +16,9 @@ const CONTENT_BYTES: usize = 192 << 10;
 const WRITES_BEFORE: usize = 500;
 const WRITES_WHILE_SLOW: usize = 1200;
 const WRITES_WHILE_PAUSED: usize = 600;
-/// What may wait for one follower, twice (32 MiB), and what a checkpoint that is being written holds of versions that the
-/// keyspace has dropped meanwhile (64 MiB); the allocator keeps some of both. A third of what is written meanwhile.
-const GROWTH_BYTES_MAX: u64 = 120 << 20;
+/// What may wait for one follower, twice, and what a checkpoint and the log keep of the newest: several times less than
+/// what is written meanwhile.
+const GROWTH_BYTES_MAX: u64 = 80 << 20;
 /// For so long the slow one runs, and for so long it stands still, again and again.
 const RUNS: Duration = Duration::from_millis(10);
 const STANDS: Duration = Duration::from_millis(190);
