@@ -208,6 +208,8 @@ pub const QUORUM_SILENCE_MS_MAX: u64 = 2_000;
 pub const LEFT_OUT_LOOK_MS: u64 = 3_000;
 /// How long a forwarded wish may take, in milliseconds.
 pub const WISH_MS_MAX: u64 = 10_000;
+/// How long a wish waits for what passes by itself (nodes that were not heard of yet), in milliseconds.
+pub const WISH_SETTLE_MS_MAX: u64 = 5_000;
 /// How long somebody may wait until a wish is done, in milliseconds.
 pub const WISH_WAIT_MS_MAX: u64 = 120_000;
 /// How often a wish that is waited for is looked at, in milliseconds.

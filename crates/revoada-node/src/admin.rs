@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use revoada_attest::{NodeId, TrustedKeys};
+use revoada_core::error::ErrorKind;
 use revoada_core::limits;
 use revoada_core::policy::{Wish as PolicyWish, WishKind, WishRefused, survives, voters_declared};
 use revoada_core::roles::{Membership, NodeState, RoleNote};
@@ -94,9 +95,18 @@ async fn grant<R: Runtime>(driver: &Driver<R>, node: NodeId, wish: Wish) -> Wish
         };
     }
     let refused = |kind, why| WishFate::Refused { kind, why };
-    match driver.grant(PolicyWish { node, kind }).await {
+    let deadline = InstantOf::<R>::now() + Duration::from_millis(limits::WISH_SETTLE_MS_MAX);
+    let granted = loop {
+        match driver.grant(PolicyWish { node, kind }).await {
+            Err(WishError::Refused(error)) if error.is_passing() && InstantOf::<R>::now() < deadline => {
+                R::sleep(Duration::from_millis(limits::WISH_POLL_MS)).await;
+            }
+            granted => break granted,
+        }
+    };
+    match granted {
         Ok(block) => WishFate::Granted(block),
-        Err(WishError::Refused(error @ (WishRefused::NoQuorum | WishRefused::Forming))) => {
+        Err(WishError::Refused(error)) if error.kind() == ErrorKind::Unavailable => {
             refused(FateKind::Unavailable, error.to_string())
         }
         Err(WishError::Refused(error @ WishRefused::UnknownNode { .. })) => {

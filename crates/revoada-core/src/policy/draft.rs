@@ -99,6 +99,12 @@ impl<'a> Draft<'a> {
         committed && self.is_heard_of(node)
     }
 
+    /// Neither alive nor dead: it has just started, or is late.
+    pub(super) fn is_unheard(&self, node: &NodeId) -> bool {
+        let seen = self.observed.membership.get(node);
+        !self.is_alive(node) && seen.is_none_or(|seen| seen.membership != Membership::Dead)
+    }
+
     fn is_heard_of(&self, node: &NodeId) -> bool {
         let seen = self.observed.membership.get(node);
         *node == self.observed.leader || seen.is_some_and(|seen| seen.membership == Membership::Alive)

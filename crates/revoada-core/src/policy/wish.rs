@@ -93,6 +93,14 @@ pub enum WishRefused {
         /// How many voters it wants.
         declared: usize,
     },
+    /// A node that could take its place was not heard of for a moment: it will be heard again, or be lost.
+    #[error("{other}, which could take the place of {name}, has not been heard of for a moment")]
+    ReplacementUnheard {
+        /// Its name.
+        name: String,
+        /// The other's name.
+        other: String,
+    },
     /// There is nothing to undo.
     #[error("{name} is neither quarantined nor drained")]
     NothingToRestore {
@@ -102,12 +110,17 @@ pub enum WishRefused {
 }
 
 impl WishRefused {
+    /// Whether it ends by itself within seconds: asking again then gets another answer.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Forming | Self::ReplacementUnheard { .. })
+    }
+
     /// The kind to branch on.
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownNode { .. } => ErrorKind::NotFound,
             Self::AlreadySo { .. } => ErrorKind::AlreadyExists,
-            Self::NoQuorum | Self::Forming => ErrorKind::Unavailable,
+            Self::NoQuorum | Self::Forming | Self::ReplacementUnheard { .. } => ErrorKind::Unavailable,
             Self::Quarantined { .. }
             | Self::Draining { .. }
             | Self::NotAlive { .. }
@@ -298,6 +311,14 @@ fn refuse_irreplaceable(draft: &Draft<'_>, record: &NodeRecord) -> Result<(), Wi
         return Ok(());
     }
     let name = record.name.clone();
+    let mut unheard = members().filter(|other| !other.is_voter() && draft.is_unheard(&other.id));
+    if let Some(other) = unheard
+        .next()
+        .filter(|_| voters + able + 1 + unheard.count() >= declared)
+    {
+        let other = other.name.clone();
+        return Err(WishRefused::ReplacementUnheard { name, other });
+    }
     if voters + able == 0 {
         return Err(WishRefused::OnlyControlPlane { name });
     }
