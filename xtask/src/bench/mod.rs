@@ -3,6 +3,7 @@
 //! Each part starts a cluster of its own below the target folder, on the disk that is built on: a temporary folder may be
 //! memory, where a sync costs nothing. The page keeps the rows of parts that were not measured this time.
 
+mod costs;
 mod etcd;
 mod page;
 
@@ -52,6 +53,7 @@ const PARTS: &[(&str, Part)] = &[
     ("five", five),
     ("drills", drills),
     ("resources", resources),
+    ("costs", costs::measure),
     ("etcd", side_by_side),
     ("steady", steady),
     ("build", clean_build),
