@@ -66,7 +66,7 @@ async fn assert_refused_and_replaced(cluster: &TestCluster, victim: usize) {
 
 #[tokio::test]
 async fn an_emptied_voter_is_refused_by_name_replaced_and_comes_back_as_a_worker() {
-    let mut cluster = TestCluster::start("cluster-3m-nw", 5).await;
+    let mut cluster = TestCluster::start_patient("cluster-3m-nw", 5).await;
     let (followers, workers) = cluster.followers_and_workers().await;
     cluster.apply_patiently(workers[0], "kept", "by the others").await;
     let victim = followers[0];
@@ -80,7 +80,7 @@ async fn an_emptied_voter_is_refused_by_name_replaced_and_comes_back_as_a_worker
 
 #[tokio::test]
 async fn a_voter_restored_from_an_older_copy_is_refused_by_name_and_replaced() {
-    let mut cluster = TestCluster::start("cluster-3m-nw", 5).await;
+    let mut cluster = TestCluster::start_patient("cluster-3m-nw", 5).await;
     let (followers, workers) = cluster.followers_and_workers().await;
     let victim = followers[0];
     let (folder, older) = (

@@ -11,7 +11,7 @@ use std::time::Duration;
 use revoada::attest::{Digest, Role, TrustedKeys};
 use revoada::client::message::{AppliedDocuments, ApplyDocuments, Document, GetResource, ListResources, Target};
 use revoada::client::{Client, ClientError, ClientOptions, Endpoint};
-use revoada::core::declaration::{ClusterDeclaration, prescribed_for};
+use revoada::core::declaration::{ClusterDeclaration, DraftDeclaration, prescribed_for};
 use revoada::core::genesis::{Founder, Genesis};
 use revoada::core::resource::ResourceFormat;
 use revoada::core::roles::{Membership, NodeState};
@@ -192,8 +192,12 @@ impl TestCluster {
 
     /// The same, with each node at the address given for it, on a free port or, where that cannot be told here, on 7100.
     pub fn prepare_at(topology: &str, hosts: &[IpAddr]) -> Self {
+        Self::prepare_declared(prescribed_for(topology, hosts.len()).unwrap(), hosts)
+    }
+
+    fn prepare_declared(draft: DraftDeclaration, hosts: &[IpAddr]) -> Self {
         let folder = tempfile::Builder::new().prefix("rv").tempdir().unwrap();
-        let declaration = ClusterDeclaration::prove(prescribed_for(topology, hosts.len()).unwrap()).unwrap();
+        let declaration = ClusterDeclaration::prove(draft).unwrap();
         let token = folder.path().file_name().unwrap().to_string_lossy().into_owned();
         let mut founders = Vec::new();
         let mut nodes = Vec::new();
@@ -247,6 +251,18 @@ impl TestCluster {
     /// Starts all nodes of a new cluster and waits until it has its declared shape.
     pub async fn start(topology: &str, count: usize) -> Self {
         let mut cluster = Self::prepare(topology, count);
+        cluster.start_all();
+        cluster.settled().await;
+        cluster
+    }
+
+    /// The same, of a cluster that takes its time before it finds a node lost: one that is killed and started again at
+    /// once, on a busy machine too, is back before it is replaced.
+    pub async fn start_patient(topology: &str, count: usize) -> Self {
+        let mut draft = prescribed_for(topology, count).unwrap();
+        draft.strategy.membership.failsafe_timeout = Duration::from_secs(10);
+        draft.strategy.reconciliation = Duration::from_secs(11);
+        let mut cluster = Self::prepare_declared(draft, &vec![own_loopback(); count]);
         cluster.start_all();
         cluster.settled().await;
         cluster
