@@ -38,11 +38,15 @@ pub enum Bug {
     AdmitsForgetful,
     /// A truncation of the log is not written to the disk.
     ForgetsTruncation,
+    /// More entries of one node are in flight than may be.
+    GathersWithoutLimit,
+    /// A node that leads no longer goes on with what it had planned.
+    ActsWhenDeposed,
 }
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 15] = [
+    pub const ALL: [(&'static str, Self); 17] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -58,6 +62,8 @@ impl Bug {
         ("retries-unknown", Self::RetriesUnknown),
         ("admits-forgetful", Self::AdmitsForgetful),
         ("forgets-truncation", Self::ForgetsTruncation),
+        ("gathers-without-limit", Self::GathersWithoutLimit),
+        ("acts-when-deposed", Self::ActsWhenDeposed),
     ];
 }
 

@@ -73,6 +73,9 @@ pub(crate) enum StepError {
     /// The state machine refused it.
     #[error("{0}")]
     Refused(String),
+    /// Another node acts now.
+    #[error("this node no longer leads")]
+    Deposed,
     /// The membership change takes long.
     #[error("the membership change is still under way")]
     Slow,
@@ -257,6 +260,8 @@ impl<R: Runtime> Driver<R> {
             );
         }
         for _ in 0..limits::PLANS_PER_TICK_MAX {
+            // Also after what was waited for: another node may have begun to act meanwhile.
+            let Ok(term) = self.acts_in() else { return };
             let plan = plan(&self.observe(), &self.intent(), (self.clock_ms)());
             *self.why.lock() = plan.why.clone();
             if plan.is_empty() {
@@ -264,7 +269,7 @@ impl<R: Runtime> Driver<R> {
             }
             let mut head = plan.parent;
             for step in plan.steps {
-                match self.carry_out(step, &mut head).await {
+                match self.carry_out(step, term, &mut head).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => {
@@ -273,6 +278,16 @@ impl<R: Runtime> Driver<R> {
                     }
                 }
             }
+        }
+    }
+
+    /// The term that this node leads, and may act in.
+    fn acts_in(&self) -> Result<u64, StepError> {
+        let raft = self.consensus.view();
+        if raft.leads || is_planted(Bug::ActsWhenDeposed) {
+            Ok(raft.term)
+        } else {
+            Err(StepError::Deposed)
         }
     }
 
@@ -287,10 +302,13 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Does one step. False when the rest has to wait.
-    async fn carry_out(&self, step: Step, head: &mut Digest) -> Result<bool, StepError> {
+    async fn carry_out(&self, step: Step, term: u64, head: &mut Digest) -> Result<bool, StepError> {
+        if self.acts_in()? != term && !is_planted(Bug::ActsWhenDeposed) {
+            return Err(StepError::Deposed);
+        }
         match step {
             Step::Commit(transition) => {
-                *head = self.commit(transition, *head).await?.1;
+                *head = self.commit(transition, term, *head).await?.1;
                 Ok(true)
             }
             Step::Note(note) => {
@@ -315,8 +333,14 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Commits one transition as the block behind `parent`. Returns its number and digest.
-    async fn commit(&self, transition: Transition, parent: Digest) -> Result<(u64, Digest), StepError> {
+    /// Commits one transition, planned in `term`, as the block behind `parent`. Returns its number and digest. A block that
+    /// comes to the log in another term is refused there, whoever leads that one.
+    async fn commit(&self, transition: Transition, term: u64, parent: Digest) -> Result<(u64, Digest), StepError> {
+        let term = if is_planted(Bug::ActsWhenDeposed) {
+            self.acts_in()?
+        } else {
+            term
+        };
         let (cluster, index) = self
             .consensus
             .read(|state| (state.chain().cluster(), state.chain().len()));
@@ -329,7 +353,7 @@ impl<R: Runtime> Driver<R> {
             } else {
                 parent
             },
-            term: self.consensus.view().term,
+            term,
             time_ms: (self.clock_ms)(),
             proposer: self.me,
             transition,
@@ -353,8 +377,9 @@ impl<R: Runtime> Driver<R> {
     /// Commits one transition behind the chain's head, outside of any plan: for what an operator forced.
     pub async fn commit_alone(&self, transition: Transition) -> Result<(), StepError> {
         let _acting = self.acting.lock().await;
+        let term = self.acts_in()?;
         let head = self.consensus.read(|state| state.chain().head());
-        self.commit(transition, head).await.map(drop)
+        self.commit(transition, term, head).await.map(drop)
     }
 
     pub async fn note(&self, note: RoleNote) -> Result<(), StepError> {
@@ -367,13 +392,14 @@ impl<R: Runtime> Driver<R> {
     /// Grants an operator's wish, or says why not. Returns the number of the first block that it took, if any.
     pub async fn grant(&self, wish: Wish) -> Result<Option<u64>, WishError> {
         let _acting = self.acting.lock().await;
+        let term = self.acts_in().map_err(WishError::Step)?;
         let observed = self.observe();
         let steps = admissible(&wish, &observed, &self.intent(), (self.clock_ms)()).map_err(WishError::Refused)?;
         let mut head = observed.chain_head;
         let mut block = None;
         for (number, step) in steps.into_iter().enumerate() {
             let done = match step {
-                Step::Commit(transition) => match self.commit(transition, head).await {
+                Step::Commit(transition) => match self.commit(transition, term, head).await {
                     Ok((index, digest)) => {
                         head = digest;
                         block = block.or(Some(index));

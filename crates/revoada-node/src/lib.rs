@@ -11,6 +11,7 @@ pub mod config;
 mod driver;
 mod formation;
 mod gate;
+pub mod generation;
 mod listen;
 pub mod member;
 mod metrics;

@@ -72,8 +72,9 @@ pub struct Found<R: Runtime = Tokio> {
 
 impl<R: Runtime> Found<R> {
     /// Reads log, checkpoint and positions. Blocks for as long as that takes.
-    pub fn open(options: MemberOptions) -> Result<Self, OpenError> {
+    pub fn open(mut options: MemberOptions) -> Result<Self, OpenError> {
         let genesis = options.consensus.genesis.clone();
+        options.consensus.log.identity = log_identity(&genesis, &options.key);
         let (files, path) = (
             options.consensus.log.files.clone(),
             options.consensus.folder.join("positions.json"),
@@ -129,6 +130,15 @@ impl<R: Runtime> Found<R> {
             gate: self.gate,
         })
     }
+}
+
+/// A log is tied to its cluster and node, so that segments that were copied from another are refused.
+fn log_identity(genesis: &Genesis, key: &NodeKey) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(genesis.digest().as_bytes()).update(key.id().as_bytes());
+    let mut identity = [0; 8];
+    identity.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_le_bytes(identity)
 }
 
 /// A member whose consensus runs.
@@ -296,5 +306,28 @@ async fn tell<R: Runtime>(
         });
         let told = facts.borrow().clone();
         tells.tell(&told).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
+    use revoada_core::genesis::Founder;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_tied_to_its_cluster_and_its_node() {
+        let key = |n| NodeKey::from_seed([n; 32]);
+        let genesis = |name: &str| {
+            let mut draft = prescribed_for("quorum-3m", 3).unwrap();
+            draft.name = name.to_owned();
+            let founders = (1..=3).map(|n| (key(n).id(), Founder::named(format!("node-{n}"))));
+            Genesis::prove(ClusterDeclaration::prove(draft).unwrap(), founders, None).unwrap()
+        };
+        let mine = log_identity(&genesis("homelab"), &key(1));
+        assert_eq!(mine, log_identity(&genesis("homelab"), &key(1)));
+        assert_ne!(mine, log_identity(&genesis("other"), &key(1)));
+        assert_ne!(mine, log_identity(&genesis("homelab"), &key(2)));
     }
 }

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::boot::BootError;
 use crate::config::NodeConfig;
 use crate::gate::VERSION;
+use crate::generation;
 use crate::listen::{self, Https, Slot};
 use crate::member::{Found, Member, MemberOptions, Surroundings, Working, judgement};
 use crate::served::unserved;
@@ -311,10 +312,7 @@ impl Services {
                 heartbeat: strategy.consensus.heartbeat,
                 snapshot_interval: strategy.consensus.snapshot_interval,
                 checkpoints: CheckpointRule::default(),
-                log: LogOptions {
-                    identity: log_identity(&genesis, &key),
-                    ..options.log.clone()
-                },
+                log: options.log.clone(),
             },
             clock_ms: options.clock_ms.clone(),
         };
@@ -387,9 +385,16 @@ impl Services {
             by_operator: config.operator,
             ..Facts::default()
         };
+        let path = folder.join("generation");
+        let generation =
+            generation::next(&*options.log.files, &path, started_ms).map_err(|source| BootError::Folder {
+                verb: "write",
+                path,
+                source,
+            })?;
         let gossip_config = GossipConfig {
             id: me,
-            generation: next_generation(folder, started_ms)?,
+            generation,
             address,
             cluster: genesis.digest(),
             seeds: config.seeds.iter().copied().filter(|seed| *seed != address).collect(),
@@ -577,34 +582,6 @@ fn check_cluster(folder: &Path, genesis: &Genesis) -> Result<(), BootError> {
     }
 }
 
-/// A number that grows with every start, also when the clock was set back: to the others a node with a lower one is the
-/// process before it, and dead.
-fn next_generation(folder: &Path, started_ms: u64) -> Result<u64, BootError> {
-    let path = folder.join("generation");
-    let before: u64 = match fs::read_to_string(&path) {
-        // A file that was cut short by a crash: the clock alone has to do.
-        Ok(text) => text.trim().parse().unwrap_or(0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(source) => {
-            return Err(BootError::Folder {
-                verb: "read",
-                path,
-                source,
-            });
-        }
-    };
-    let next = started_ms.max(before.saturating_add(1));
-    let part = folder.join("generation.part");
-    fs::write(&part, format!("{next}\n"))
-        .and_then(|()| fs::rename(&part, &path))
-        .map_err(|source| BootError::Folder {
-            verb: "write",
-            path,
-            source,
-        })?;
-    Ok(next)
-}
-
 fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Result<(), BootError> {
     let founders = genesis.founders();
     let hint = match founders.get(&key.id()) {
@@ -620,15 +597,6 @@ fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Resul
         id: key.id().to_string(),
         hint,
     })
-}
-
-/// A log is tied to its cluster and node, so that segments that were copied from another are refused.
-fn log_identity(genesis: &Genesis, key: &NodeKey) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(genesis.digest().as_bytes()).update(key.id().as_bytes());
-    let mut identity = [0; 8];
-    identity.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    u64::from_le_bytes(identity)
 }
 
 async fn open_store(

@@ -13,7 +13,7 @@ usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes 
 
   --seeds N        how many seeds (1)
   --from S         the first (1)
-  --scenario NAME  everything, calm, processes, network, disks, clocks, amnesia (everything)
+  --scenario NAME  everything, calm, processes, network, disks, clocks, amnesia, members (everything)
   --minutes M      ends after so many minutes, whatever is left of the seeds
   --nodes N        how many machines (5)
   --faults-ms MS   how long faults happen (30000)

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use openraft_rt::{AsyncRuntime, Instant as _};
 use openraft_rt_sim::SimInstant;
@@ -13,17 +13,19 @@ use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::{CheckpointRule, Consensus, ConsensusConfig};
+use revoada_mesh::files::Files as _;
 use revoada_mesh::keyspace::{Clock, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::Facts;
 use revoada_mesh::runtime::Runtime;
 use revoada_mesh::transport::{Protocol, Transport};
+use revoada_node::generation;
 use revoada_node::member::{Found, Member, MemberOptions, Surroundings, judgement};
-use revoada_store::{ClusterAdmin, KeyspaceBackend};
+use revoada_store::{ClusterAdmin, KeyspaceBackend, StoreBackend};
 
 use crate::disk::{Disk, SimLogDriver};
 use crate::entropy::Chance;
-use crate::gossip::{Board, SimGossip};
+use crate::gossip::{Board, SimGossip, Speaker};
 use crate::runtime::{Process, Sim};
 use crate::trace::Trace;
 use crate::wire::{Net, Place, SimWire, address_of};
@@ -43,6 +45,8 @@ pub struct Running {
     pub admin: Arc<dyn ClusterAdmin>,
     /// What clients ask.
     pub keyspace: Arc<RaftKeyspace<Sim>>,
+    /// What faces ask.
+    pub store: Arc<dyn StoreBackend>,
 }
 
 impl Running {
@@ -66,6 +70,10 @@ pub enum Standing {
 }
 
 struct Machine {
+    /// Whose key it holds, by the place of the node that it was made for.
+    whose: Place,
+    /// What it declares instead of what the cluster does.
+    declares: Option<Arc<Genesis>>,
     disk: Disk,
     clock_ms: Arc<AtomicI64>,
     starts: u64,
@@ -91,16 +99,21 @@ pub struct Cluster {
     board: Arc<Board>,
     keys: Vec<NodeKey>,
     machines: Vec<Mutex<Machine>>,
+    /// How many floods there are just now.
+    pub floods: AtomicUsize,
     checkpoints: (u64, CheckpointRule),
     restores: Arc<AtomicU64>,
 }
 
 impl Cluster {
-    /// Machines that are all off, for the founders of `genesis`, whose keys are `keys`, in the order of their places.
+    /// Machines that are all off, for the founders of `genesis`, whose keys are `keys`, in the order of their places;
+    /// and a spare one behind them, for a copy of somebody's key.
     pub fn new(seed: u64, genesis: Arc<Genesis>, keys: Vec<NodeKey>) -> Arc<Self> {
-        let machines = (0..keys.len())
+        let machines = (0..=keys.len())
             .map(|place| {
                 Mutex::new(Machine {
+                    whose: place,
+                    declares: None,
                     disk: Disk::new(Chance::of(seed, &format!("disk {place}"))),
                     clock_ms: Arc::default(),
                     starts: 0,
@@ -121,20 +134,36 @@ impl Cluster {
             seed,
             genesis,
             ids: Arc::new(keys.iter().map(NodeKey::id).collect()),
-            net: Net::new(keys.len(), Chance::of(seed, "net")),
+            net: Net::new(keys.len() + 1, Chance::of(seed, "net")),
             trace: Trace::default(),
             panics: Arc::default(),
             board: Arc::default(),
             keys,
             machines,
+            floods: AtomicUsize::default(),
             checkpoints: (chance.between(20, 200), rule),
             restores: Arc::default(),
         })
     }
 
-    /// How many machines there are.
+    /// How many nodes there are, and machines for them.
     pub fn size(&self) -> usize {
-        self.machines.len()
+        self.ids.len()
+    }
+
+    /// All places, that of the spare machine among them.
+    pub fn places(&self) -> std::ops::Range<Place> {
+        0..self.machines.len()
+    }
+
+    /// The place of the spare machine.
+    pub fn spare(&self) -> Place {
+        self.ids.len()
+    }
+
+    /// Whose key the machine at a place holds.
+    pub fn key_at(&self, place: Place) -> NodeId {
+        self.ids[self.machines[place].lock().whose.min(self.size() - 1)]
     }
 
     /// The place of a node.
@@ -154,7 +183,7 @@ impl Cluster {
 
     /// All nodes that serve.
     pub fn all_running(&self) -> BTreeMap<Place, Running> {
-        (0..self.size())
+        self.places()
             .filter_map(|place| Some((place, self.running(place)?)))
             .collect()
     }
@@ -188,6 +217,26 @@ impl Cluster {
         leaders.max().map(|(_, place)| place)
     }
 
+    /// Starts a second process with the key of the node at a place, on the spare machine and with an empty disk; false if
+    /// that machine is on already.
+    pub fn start_copy(self: &Arc<Self>, of: Place) -> bool {
+        if self.standing(self.spare()) != Standing::Off {
+            return false;
+        }
+        {
+            let mut machine = self.machines[self.spare()].lock();
+            machine.whose = of;
+            machine.disk.wipe();
+        }
+        self.start(self.spare());
+        true
+    }
+
+    /// What the node at a place declares from its next start on; none for what the cluster declares.
+    pub fn declare(&self, place: Place, declares: Option<Arc<Genesis>>) {
+        self.machines[place].lock().declares = declares;
+    }
+
     /// Turns a machine on, if it is not, and starts its node.
     pub fn start(self: &Arc<Self>, place: Place) {
         let process = Process::new(self.panics.clone());
@@ -217,19 +266,21 @@ impl Cluster {
     async fn boot(self: &Arc<Self>, place: Place, starts: u64) -> Result<Running, String> {
         let mut chance = Chance::of(self.seed, &format!("boot {place} {starts}"));
         Sim::sleep(chance.ms(5, 60)).await;
-        let (disk, offset) = {
+        let (disk, offset, whose, genesis) = {
             let machine = self.machines[place].lock();
-            (machine.disk.clone(), machine.clock_ms.clone())
+            let genesis = machine.declares.clone().unwrap_or_else(|| self.genesis.clone());
+            (machine.disk.clone(), machine.clock_ms.clone(), machine.whose, genesis)
         };
         let clock_ms: Clock = Arc::new(move || {
             let since = SimInstant::now().elapsed_since_start().as_millis() as i64;
             (BEGINNING_MS as i64 + since + offset.load(Ordering::Relaxed)) as u64
         });
-        let (id, key) = (self.ids[place], self.keys[place].clone());
-        let strategy = self.genesis.declaration().strategy();
+        let (id, key) = (self.ids[whose], self.keys[whose].clone());
+        let strategy = genesis.declaration().strategy();
+        let (folder, files) = (PathBuf::from("/node"), disk.mount());
         let started_ms = clock_ms();
         let options = MemberOptions {
-            name: name_of(place),
+            name: name_of(whose),
             address: address_of(place),
             seeds: (0..self.size())
                 .filter(|other| *other != place)
@@ -238,16 +289,15 @@ impl Cluster {
             key,
             consensus: ConsensusConfig {
                 id,
-                folder: PathBuf::from("/node"),
-                genesis: self.genesis.clone(),
+                folder: folder.clone(),
+                genesis: genesis.clone(),
                 election_timeout: strategy.consensus.election_timeout,
                 heartbeat: strategy.consensus.heartbeat,
                 snapshot_interval: self.checkpoints.0,
                 checkpoints: self.checkpoints.1,
                 log: LogOptions {
                     segment_bytes: SEGMENT_BYTES,
-                    identity: place as u64 + 1,
-                    files: disk.mount(),
+                    files: files.clone(),
                     driver: Some(Arc::new(SimLogDriver(disk))),
                     ..LogOptions::default()
                 },
@@ -264,19 +314,25 @@ impl Cluster {
         let member = found.start(transport.clone()).await.map_err(|error| chain(&error))?;
         let member = Arc::new(member);
         let facts = Facts {
-            name: name_of(place),
+            name: name_of(whose),
             version: "simulated".to_owned(),
             pid: starts as u32,
             started_ms,
             ..Facts::default()
         };
+        files.make_folder(&folder).map_err(|error| chain(&error))?;
+        let generation = generation::next(&*files, &folder.join("generation"), started_ms);
         let gossip = SimGossip::start(
-            (place, starts),
-            self.ids.clone(),
+            Speaker {
+                place,
+                id,
+                generation: generation.map_err(|error| chain(&error))?,
+            },
+            self.size(),
             self.board.clone(),
             &facts,
             (transport.clone(), member.book().clone()),
-            judgement(&self.genesis),
+            judgement(&genesis),
             Chance::of(self.seed, &format!("gossip {place} {starts}")),
         );
         let restores = self.restores.clone();
@@ -285,16 +341,17 @@ impl Cluster {
             clock_ms,
             Arc::new(move || restores.fetch_add(1, Ordering::Relaxed)),
         ));
+        let store: Arc<dyn StoreBackend> = Arc::new(KeyspaceBackend::on(
+            "openraft",
+            revoada_mesh::keyspace::RAFT_CAPABILITIES,
+            keyspace.clone(),
+        ));
         let working = member.work(Surroundings {
             view: gossip.view(),
             facts,
             tells: gossip.clone(),
             resident_bytes: || 1,
-            store: Arc::new(KeyspaceBackend::on(
-                "openraft",
-                revoada_mesh::keyspace::RAFT_CAPABILITIES,
-                keyspace.clone(),
-            )),
+            store: store.clone(),
             recovery: None,
         });
         let mut handlers = working.handlers;
@@ -318,6 +375,7 @@ impl Cluster {
             member,
             admin: working.admin,
             keyspace,
+            store,
         })
     }
 
@@ -375,7 +433,7 @@ impl Cluster {
 
     /// Ends everything, so that nothing keeps anything else alive.
     pub fn end_all(&self) {
-        for place in 0..self.size() {
+        for place in self.places() {
             self.end(place, Standing::Off, false);
         }
     }

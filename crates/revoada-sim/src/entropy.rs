@@ -28,6 +28,11 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
+    /// Another stream, which goes on whatever becomes of this one.
+    pub fn fork(&mut self) -> Self {
+        Self(self.draw())
+    }
+
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.draw() % bound

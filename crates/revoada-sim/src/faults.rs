@@ -7,6 +7,8 @@ use std::time::Duration;
 use openraft_rt::AsyncRuntime;
 use openraft_rt_sim::SimRuntime;
 use parking_lot::Mutex;
+use revoada_core::declaration::ClusterDeclaration;
+use revoada_core::genesis::Genesis;
 use revoada_mesh::runtime::Runtime;
 
 use crate::cluster::{Cluster, Standing};
@@ -15,17 +17,22 @@ use crate::entropy::Chance;
 use crate::plan::{Fault, Planned, Whom};
 use crate::runtime::{RIGHT, Sim};
 use crate::wire::{Place, Quality};
+use crate::workload::Clients;
 
 /// How many faults of each kind have happened.
 pub type Counts = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
+/// How long a machine is off while it is given its old disk, in milliseconds: longer than the others need to write down how
+/// far it had come.
+const OLD_DISK_OFF_MS: u64 = 1_500;
+
 /// Does what is planned, each at its time; returns at once.
-pub fn carry_out(cluster: &Arc<Cluster>, plan: &[Planned], counts: &Counts) {
+pub fn carry_out(clients: &Clients, plan: &[Planned], counts: &Counts) {
     for planned in plan {
-        let (cluster, planned, counts) = (cluster.clone(), planned.clone(), counts.clone());
+        let (clients, planned, counts) = (clients.clone(), planned.clone(), counts.clone());
         Sim::detach(async move {
             SimRuntime::sleep(Duration::from_millis(planned.at_ms)).await;
-            one(&cluster, &planned, &counts).await;
+            one(&clients, &planned, &counts).await;
         });
     }
 }
@@ -37,7 +44,8 @@ fn at(cluster: &Cluster, whom: Whom) -> Option<Place> {
     }
 }
 
-async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
+async fn one(clients: &Clients, planned: &Planned, counts: &Counts) {
+    let cluster = &clients.cluster;
     let lasts = Duration::from_millis(planned.lasts_ms);
     let fault = &planned.fault;
     let whom = match fault {
@@ -55,14 +63,18 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
         | Fault::Flap(whom, _)
         | Fault::Rot(whom)
         | Fault::EmptyDisk(whom)
-        | Fault::OldDisk(whom) => at(cluster, *whom),
+        | Fault::OldDisk(whom)
+        | Fault::CopiedKey(whom)
+        | Fault::OtherDeclaration(whom, _) => at(cluster, *whom),
         Fault::PowerLossOfAll
         | Fault::SlowDisks(_)
         | Fault::CutPair(..)
         | Fault::Split(_)
         | Fault::Slow { .. }
         | Fault::Lossy { .. }
-        | Fault::Resets(..) => Some(0),
+        | Fault::Resets(..)
+        | Fault::HalfResets(..)
+        | Fault::Churn => Some(0),
     };
     // Nobody leads: there is nobody to do it to.
     let Some(place) = whom else { return };
@@ -96,7 +108,8 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
         }
         Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) => {
             let (out, into) = (!matches!(fault, Fault::Deaf(_)), !matches!(fault, Fault::Mute(_)));
-            let ways: Vec<_> = (0..cluster.size())
+            let ways: Vec<_> = cluster
+                .places()
                 .filter(|other| *other != place)
                 .flat_map(|other| [(out, (place, other)), (into, (other, place))])
                 .filter_map(|(is_cut, way)| is_cut.then_some(way))
@@ -106,8 +119,9 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
         Fault::CutPair(a, b) => cut(cluster, &[(*a, *b), (*b, *a)], lasts).await,
         Fault::Split(side) => {
             let across = |a: &Place, b: &Place| side.contains(a) != side.contains(b);
-            let ways: Vec<_> = (0..cluster.size())
-                .flat_map(|a| (0..cluster.size()).map(move |b| (a, b)))
+            let ways: Vec<_> = cluster
+                .places()
+                .flat_map(|a| cluster.places().map(move |b| (a, b)))
                 .filter(|(a, b)| across(a, b))
                 .collect();
             cut(cluster, &ways, lasts).await;
@@ -117,24 +131,29 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
                 jitter_us: *jitter_us,
                 ..Quality::default()
             };
-            cluster.net.spoil(cluster.size(), quality);
+            cluster.net.spoil(cluster.places().len(), quality);
             SimRuntime::sleep(lasts).await;
-            cluster.net.spoil(cluster.size(), Quality::default());
+            cluster.net.spoil(cluster.places().len(), Quality::default());
         }
         Fault::Lossy { permille } => {
             let quality = Quality {
                 loss_permille: *permille,
                 ..Quality::default()
             };
-            cluster.net.spoil(cluster.size(), quality);
+            cluster.net.spoil(cluster.places().len(), quality);
             SimRuntime::sleep(lasts).await;
-            cluster.net.spoil(cluster.size(), Quality::default());
+            cluster.net.spoil(cluster.places().len(), Quality::default());
         }
-        Fault::Resets(a, b) => {
+        Fault::Resets(a, b) | Fault::HalfResets(a, b, _) => {
             let mut chance = Chance::of(cluster.seed, &format!("resets {}", planned.number));
             let mut left = lasts;
             while left > Duration::ZERO {
-                cluster.net.reset(*a, *b);
+                match fault {
+                    Fault::HalfResets(_, _, later_ms) => {
+                        cluster.net.reset_side(*a, *b, Duration::from_millis(*later_ms));
+                    }
+                    _ => cluster.net.reset(*a, *b),
+                }
                 let pause = chance.ms(20, 400).min(left);
                 SimRuntime::sleep(pause).await;
                 left -= pause;
@@ -217,11 +236,43 @@ async fn one(cluster: &Arc<Cluster>, planned: &Planned, counts: &Counts) {
             SimRuntime::sleep(lasts).await;
             cluster.kill(place, false);
             cluster.disk(place).restore(&image);
-            SimRuntime::sleep(Duration::from_millis(300)).await;
+            SimRuntime::sleep(Duration::from_millis(OLD_DISK_OFF_MS)).await;
+            cluster.start(place);
+        }
+        Fault::CopiedKey(_) => {
+            if !cluster.start_copy(place) {
+                return;
+            }
+            SimRuntime::sleep(lasts).await;
+            cluster.kill(cluster.spare(), true);
+            // Whoever heard of the copy takes it for the newer process of the two, until there is another.
+            cluster.kill(place, false);
+            cluster.start(place);
+        }
+        Fault::Churn => {
+            let chance = Chance::of(cluster.seed, &format!("churn {}", planned.number));
+            clients.churn(chance, lasts).await;
+        }
+        Fault::OtherDeclaration(_, standbys) => {
+            cluster.kill(place, false);
+            cluster.declare(place, declared_otherwise(cluster, *standbys));
+            cluster.start(place);
+            SimRuntime::sleep(lasts).await;
+            cluster.kill(place, false);
+            cluster.declare(place, None);
             cluster.start(place);
         }
     }
     cluster.trace.say(format_args!("fault #{} is over", planned.number));
+}
+
+/// The same founders under a declaration that differs in the number of standbys, if it does.
+fn declared_otherwise(cluster: &Cluster, standbys: u32) -> Option<Arc<Genesis>> {
+    let mut draft = cluster.genesis.declaration().draft();
+    draft.strategy.standbys = standbys;
+    let declaration = ClusterDeclaration::prove(draft).ok()?;
+    let founders = cluster.genesis.founders().clone();
+    Genesis::prove(declaration, founders, None).ok().map(Arc::new)
 }
 
 async fn cut(cluster: &Cluster, ways: &[(Place, Place)], lasts: Duration) {
@@ -248,6 +299,7 @@ async fn ill(cluster: &Cluster, place: Place, lasts: Duration, begin: impl Fn(&m
 /// Ends everything that is wrong, and starts what is off.
 pub fn heal(cluster: &Arc<Cluster>) {
     cluster.net.heal();
+    cluster.kill(cluster.spare(), true);
     for place in 0..cluster.size() {
         cluster.disk(place).suffer(Ills::default());
         if let Some(process) = cluster.process(place) {

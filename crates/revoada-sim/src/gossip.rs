@@ -3,7 +3,7 @@
 //! It travels by production's courier over the nodes' authenticated links, so a node that a gate refuses is not heard
 //! through that gate. What a node tells of itself is looked up and not carried: chitchat's encoding is not under test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -26,26 +26,40 @@ use crate::wire::{Place, address_of};
 /// How many others a node tells each round (chitchat's own number).
 const TOLD_PER_ROUND: usize = 3;
 
+/// Whose words, and what they were.
+type Told = (NodeId, Arc<Facts>);
+
 /// What every node ever told of itself, by place.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<Place, Vec<Arc<Facts>>>>);
+pub struct Board(Mutex<BTreeMap<Place, Vec<Told>>>);
 
 impl Board {
-    fn put(&self, place: Place, facts: &Facts) -> u64 {
+    fn put(&self, place: Place, id: NodeId, facts: &Facts) -> u64 {
         let mut board = self.0.lock();
         let told = board.entry(place).or_default();
-        if told.last().is_none_or(|last| **last != *facts) {
-            told.push(Arc::new(facts.clone()));
+        if told.last().is_none_or(|(by, last)| *by != id || **last != *facts) {
+            told.push((id, Arc::new(facts.clone())));
         }
         told.len() as u64 - 1
     }
 
-    fn get(&self, place: Place, version: u64) -> Option<Arc<Facts>> {
+    fn get(&self, place: Place, version: u64) -> Option<Told> {
         self.0.lock().get(&place)?.get(version as usize).cloned()
     }
 }
 
-/// What is known of one node.
+/// Who speaks.
+#[derive(Debug, Clone, Copy)]
+pub struct Speaker {
+    /// Where.
+    pub place: Place,
+    /// With whose key.
+    pub id: NodeId,
+    /// Which start of the node it is, as production counts them.
+    pub generation: u64,
+}
+
+/// What is known of one process.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     generation: u64,
@@ -56,6 +70,7 @@ struct Known {
 #[derive(Debug)]
 struct State {
     me: Place,
+    id: NodeId,
     known: BTreeMap<Place, Known>,
 }
 
@@ -68,23 +83,25 @@ pub struct SimGossip {
 }
 
 impl SimGossip {
-    /// Starts to gossip as the `generation`-th process at `me`, in the process that calls.
+    /// Starts to gossip as `speaker`, in the process that calls; the first `founders` places are known to all.
     pub fn start(
-        (me, generation): (Place, u64),
-        ids: Arc<Vec<NodeId>>,
+        speaker: Speaker,
+        founders: usize,
         board: Arc<Board>,
         facts: &Facts,
         (transport, book): (Arc<Transport<Sim>>, Arc<AddressBook>),
         judgement: Judgement,
         chance: Chance,
     ) -> Arc<Self> {
+        let me = speaker.place;
         let first = Known {
-            generation,
+            generation: speaker.generation,
             heartbeat: 1,
-            version: board.put(me, facts),
+            version: board.put(me, speaker.id, facts),
         };
         let state = Arc::new(Mutex::new(State {
             me,
+            id: speaker.id,
             known: BTreeMap::from([(me, first)]),
         }));
         let heard = state.clone();
@@ -97,8 +114,8 @@ impl SimGossip {
             })
         });
         let (sender, view) = watch::channel(View::<Sim>::new());
-        Sim::detach(spread(state.clone(), transport, ids.len(), judgement, chance));
-        Sim::detach(look(state.clone(), ids, (board.clone(), book), judgement, sender));
+        Sim::detach(spread(state.clone(), transport, founders, judgement, chance));
+        Sim::detach(look(state.clone(), (board.clone(), book), judgement, sender));
         Arc::new(Self {
             state,
             board,
@@ -123,7 +140,7 @@ impl Tells for SimGossip {
     async fn tell(&self, facts: &Facts) {
         let mut state = self.state.lock();
         let me = state.me;
-        let version = self.board.put(me, facts);
+        let version = self.board.put(me, state.id, facts);
         if let Some(known) = state.known.get_mut(&me) {
             known.version = version;
         }
@@ -165,7 +182,7 @@ impl State {
 async fn spread(
     state: Arc<Mutex<State>>,
     transport: Arc<Transport<Sim>>,
-    places: usize,
+    founders: usize,
     judgement: Judgement,
     mut chance: Chance,
 ) {
@@ -173,15 +190,16 @@ async fn spread(
     let mut ticks = Ticks::<Sim>::every(judgement.interval);
     loop {
         ticks.tick().await;
-        let (me, message) = {
+        let (mut others, message) = {
             let mut state = state.lock();
             let me = state.me;
             if let Some(known) = state.known.get_mut(&me) {
                 known.heartbeat += 1;
             }
-            (me, state.speak())
+            let known: BTreeSet<Place> = (0..founders).chain(state.known.keys().copied()).collect();
+            let others: Vec<Place> = known.into_iter().filter(|place| *place != me).collect();
+            (others, state.speak())
         };
-        let mut others: Vec<Place> = (0..places).filter(|place| *place != me).collect();
         for _ in 0..TOLD_PER_ROUND.min(others.len()) {
             let told = others.swap_remove(chance.below(others.len() as u64) as usize);
             courier.send(address_of(told), message.clone());
@@ -192,7 +210,6 @@ async fn spread(
 /// Keeps the view up to date, as production's gossip does.
 async fn look(
     state: Arc<Mutex<State>>,
-    ids: Arc<Vec<NodeId>>,
     (board, book): (Arc<Board>, Arc<AddressBook>),
     judgement: Judgement,
     view: watch::Sender<View<Sim>>,
@@ -204,13 +221,16 @@ async fn look(
         let now = Felt::now();
         let (me, known) = {
             let state = state.lock();
-            (state.me, state.known.clone())
+            (state.id, state.known.clone())
         };
         let mut next = view.borrow().clone();
-        for (place, known) in known.into_iter().filter(|(place, _)| *place != me) {
-            let (Some(id), Some(facts)) = (ids.get(place).copied(), board.get(place, known.version)) else {
+        for (place, known) in known {
+            let Some((id, facts)) = board.get(place, known.version) else {
                 continue;
             };
+            if id == me || next.get(&id).is_some_and(|peer| peer.generation > known.generation) {
+                continue;
+            }
             detector.saw(id, known.generation, known.heartbeat, now);
             let membership = detector.judge(&id, now);
             let since = match next.get(&id) {

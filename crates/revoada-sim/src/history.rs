@@ -55,6 +55,19 @@ pub struct Mismatch {
     pub expected: Bytes,
 }
 
+/// A restore that was answered for.
+#[derive(Debug, Clone)]
+pub struct PutBack {
+    /// The revision that it was given.
+    pub revision: Revision,
+    /// The revision that the snapshot shows.
+    pub taken: Revision,
+    /// What it replaced.
+    pub prefix: Bytes,
+    /// What the snapshot holds.
+    pub entries: BTreeMap<Bytes, Bytes>,
+}
+
 /// One watch, from its beginning to its end.
 #[derive(Debug, Clone)]
 pub struct Watched {
@@ -92,6 +105,8 @@ pub struct Records {
     pub reads: Vec<Read>,
     /// Conditions that did not hold.
     pub mismatches: Vec<Mismatch>,
+    /// Restores of snapshots.
+    pub put_back: Vec<PutBack>,
     /// Watches.
     pub watches: Vec<Watched>,
     /// Local looks, in order.

@@ -9,6 +9,10 @@ use std::fmt;
 use crate::entropy::Chance;
 use crate::wire::Place;
 
+/// How long after a node was last heard everybody has written down how far its log had come, in milliseconds: the pause
+/// between two times that it is written, and some rounds of gossip.
+const REMEMBERED_MS: u64 = 1_300;
+
 /// Which machine a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whom {
@@ -51,6 +55,9 @@ pub enum Fault {
     },
     /// Connections between two machines break again and again.
     Resets(Place, Place),
+    /// They break for the first of the two alone, again and again: what was on its way is heard so many milliseconds late,
+    /// behind what is sent again.
+    HalfResets(Place, Place, u64),
     /// Durable writes take long.
     SlowDisk(Whom, u64),
     /// They do on all machines.
@@ -71,6 +78,12 @@ pub enum Fault {
     EmptyDisk(Whom),
     /// The machine comes back with the disk that it had a while ago.
     OldDisk(Whom),
+    /// A second machine runs with a copy of its key, and a disk of its own; then its node is started again.
+    CopiedKey(Whom),
+    /// Operators who do not know of each other want one role after the other.
+    Churn,
+    /// The node is started with another declaration than the others have, of so many standbys; then with theirs again.
+    OtherDeclaration(Whom, u32),
 }
 
 impl Fault {
@@ -89,6 +102,7 @@ impl Fault {
             Self::Slow { .. } => "delay",
             Self::Lossy { .. } => "loss",
             Self::Resets(..) => "reset",
+            Self::HalfResets(..) => "half-reset",
             Self::SlowDisk(..) => "slow-disk",
             Self::SlowDisks(_) => "slow-disks",
             Self::FailingSync(_) => "failing-sync",
@@ -99,6 +113,9 @@ impl Fault {
             Self::Rot(_) => "bit-rot",
             Self::EmptyDisk(_) => "empty-disk",
             Self::OldDisk(_) => "old-disk",
+            Self::CopiedKey(_) => "copied-key",
+            Self::Churn => "churn",
+            Self::OtherDeclaration(..) => "other-declaration",
         }
     }
 }
@@ -143,11 +160,13 @@ pub enum Scenario {
     Clocks,
     /// Of one disk that breaks its promise, and of processes and the network.
     Amnesia,
+    /// Of members: operators in haste, copied keys, other declarations; and of processes and the network.
+    Members,
 }
 
 impl Scenario {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("everything", Self::Everything),
         ("calm", Self::Calm),
         ("processes", Self::Processes),
@@ -155,6 +174,7 @@ impl Scenario {
         ("disks", Self::Disks),
         ("clocks", Self::Clocks),
         ("amnesia", Self::Amnesia),
+        ("members", Self::Members),
     ];
 
     /// By its name.
@@ -175,6 +195,7 @@ impl Scenario {
                 Self::Disks,
                 Self::Clocks,
                 Self::Amnesia,
+                Self::Members,
                 Self::Everything,
             ]),
             other => other,
@@ -183,8 +204,8 @@ impl Scenario {
         if scenario == Self::Calm {
             return plan;
         }
-        // One disk at most breaks its promise: a majority has to be left that remembers.
-        let mut forgetful = scenario == Self::Amnesia;
+        // One disk at most breaks its promise: a majority has to be left that remembers, which one or two are not.
+        let mut forgetful = scenario == Self::Amnesia && places > 2;
         let gap = chance.between(400, 2_500);
         let mut at_ms = from_ms + chance.below(gap);
         while at_ms < to_ms {
@@ -200,13 +221,20 @@ impl Scenario {
                 scenario.draw(&mut chance, places)
             };
             let most = (to_ms - at_ms).clamp(50, 6_000);
+            let lasts_ms = chance.between(20, most);
+            let gone_ms = match fault {
+                Fault::Rot(_) | Fault::EmptyDisk(_) => at_ms,
+                Fault::OldDisk(_) => at_ms + lasts_ms,
+                _ => 0,
+            };
             plan.push(Planned {
                 number: plan.len(),
                 at_ms,
-                lasts_ms: chance.between(20, most),
+                lasts_ms,
                 fault,
             });
-            at_ms += chance.between(50, 2 * gap);
+            // The others remember how far it had come only if they were there until it was gone, and had it written down.
+            at_ms = (at_ms + chance.between(50, 2 * gap)).max(gone_ms + REMEMBERED_MS);
         }
         plan
     }
@@ -218,7 +246,8 @@ impl Scenario {
             Self::Disks => *chance.pick(&[0, 2, 2]),
             Self::Clocks => *chance.pick(&[1, 3, 3]),
             Self::Amnesia => *chance.pick(&[0, 1]),
-            Self::Everything | Self::Calm => chance.below(4),
+            Self::Members => *chance.pick(&[0, 1, 4, 4]),
+            Self::Everything | Self::Calm => chance.below(5),
         };
         let whom = if chance.permille(400) {
             Whom::Leader
@@ -253,13 +282,17 @@ impl Scenario {
             (1, 4) => Fault::Lossy {
                 permille: chance.between(5, 200),
             },
-            (1, _) => Fault::Resets(a, b),
+            (1, _) if a < b => Fault::Resets(a, b),
+            (1, _) => Fault::HalfResets(a, b, 100 * (a + b) as u64 % 900),
             (2, 0 | 1) => Fault::PowerLoss(whom),
             (2, 2) if chance.permille(500) => Fault::SlowDisks(chance.between(5_000, 150_000)),
             (2, 2) => Fault::SlowDisk(whom, chance.between(1_000, 300_000)),
             (2, 3) => Fault::FailingSync(whom),
             (2, 4) => Fault::FullDisk(whom),
             (2, _) => Fault::PowerLossOfAll,
+            (4, 0 | 1) => Fault::CopiedKey(whom),
+            (4, 2 | 3) => Fault::Churn,
+            (4, _) => Fault::OtherDeclaration(whom, chance.between(0, 5) as u32),
             (_, 0..=2) => {
                 let by = chance.between(10, 600_000) as i64;
                 Fault::ClockJump(whom, if chance.permille(500) { by } else { -by })

@@ -18,8 +18,8 @@ use crate::faults;
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::oracles::{
-    self, Violation, caught_up, damping, durable, election_safety, exactly_once, leader_completeness, linearizable,
-    log_matching, monotonic, one_chain, panics, roles, shape, watches,
+    self, Violation, caught_up, damping, durable, election_safety, exactly_once, exclusive, leader_completeness,
+    linearizable, log_matching, monotonic, one_chain, panics, queues, restored, roles, shape, watches,
 };
 use crate::plan::{Planned, Scenario};
 use crate::runtime::{Process, Sim};
@@ -70,6 +70,9 @@ pub struct Outcome {
 
 /// When faults begin: the cluster has formed by then, or is about to.
 const FAULTS_FROM_MS: u64 = 1_500;
+/// How often a node is looked at; and where somebody floods one.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOK_FLOODED: Duration = Duration::from_millis(1);
 /// How long the shape may take to be back: a role change a minute, and some room.
 const HEALS_MS_MAX: u64 = 150_000;
 
@@ -182,7 +185,8 @@ impl Judge {
         let mut led: Option<(u64, BTreeSet<NodeId>)> = None;
         let mut looks = 0_u64;
         loop {
-            SimRuntime::sleep(Duration::from_millis(20)).await;
+            let flooded = self.cluster.floods.load(Ordering::Relaxed) > 0;
+            SimRuntime::sleep(if flooded { LOOK_FLOODED } else { LOOK }).await;
             let Some(running) = self.cluster.running(place) else {
                 led = None;
                 continue;
@@ -195,6 +199,9 @@ impl Judge {
                 applied_before = 0;
             }
             let consensus = running.consensus();
+            if flooded || looks.is_multiple_of(5) {
+                self.ask("queues", queues::within(place, &consensus.queues()));
+            }
             let applied = consensus.read_at(|index, state| {
                 if index == applied_before {
                     return index;
@@ -266,6 +273,8 @@ async fn whole(
     let harness = Process::new(cluster.panics.clone());
     for place in 0..cluster.size() {
         cluster.start(place);
+    }
+    for place in cluster.places() {
         harness.enter(|| Sim::detach(judge.clone().observe(place)));
     }
     let clients = Clients {
@@ -277,7 +286,7 @@ async fn whole(
     };
     harness.enter(|| {
         clients.start();
-        faults::carry_out(&cluster, &plan, &counts);
+        faults::carry_out(&clients, &plan, &counts);
     });
     let mut left = FAULTS_FROM_MS + options.faults_ms;
     while left > 0 && !judge.is_broken() {
@@ -353,12 +362,17 @@ fn at_the_end(judge: &Judge, history: &Arc<History>) {
         judge.ask("roles", roles::check(state, &view));
         judge.ask("one-chain", one_chain::verifies(&cluster.genesis, place, state));
         judge.ask("damping", damping::check(state));
+        let exclusive = judge
+            .ledger
+            .look(|truth| exclusive::check(truth, state, |place| cluster.key_at(place)));
+        judge.ask("exclusive", exclusive);
         state.keyspace().revision()
     });
     history.add(|records| {
         judge.ledger.look(|truth| {
             judge.ask("linearizable", linearizable::check(records, truth));
             judge.ask("durable", durable::check(records, truth, newest));
+            judge.ask("restored", restored::check(records, truth));
             judge.ask("exactly-once", exactly_once::check(truth));
             judge.ask("watches", watches::check(records, truth));
             judge.ask("revision-never-goes-back", monotonic::glances(records));

@@ -3,7 +3,8 @@
 //! Links speak over connections, so the faults are those that a connection lets through. A lost segment is a pause and
 //! everything behind it waits; a cut in either direction stalls, and after the patience of the kernel breaks, what goes
 //! over it; a reset loses what was in flight, and whoever sent it sends again or does not know. So Raft's messages are
-//! delayed, lost with their connection, repeated and overtaken by those of a newer one. Rejected: to lose or double single
+//! delayed, lost with their connection, repeated and overtaken by those of a newer one: where something in between resets one side
+//! alone, the other side goes on reading what was on its way, while the same is sent again. Rejected: to lose or double single
 //! frames of a connection. No network does that to TCP, and the links are right to rely on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -204,6 +205,28 @@ impl Net {
         }
     }
 
+    /// Resets the side of `a` alone of the connections between two places. What is on its way from there still arrives, so
+    /// much later, behind what may have been sent again; `b` learns of it when it writes, or by its probes.
+    pub fn reset_side(&self, a: Place, b: Place, later: Duration) {
+        let ends = self.0.lock().live(|ends| ends.contains(&a) && ends.contains(&b));
+        for connection in ends {
+            let side = usize::from(connection.ends[0] != a);
+            {
+                let mut state = connection.state.lock();
+                state.half_broken[side] = true;
+                let pipe = &mut state.pipes[side];
+                pipe.last += later;
+                for (at, _) in &mut pipe.queue {
+                    *at += later;
+                }
+                pipe.closed = pipe.closed.map(|closed| closed.max(pipe.last));
+                state.wake();
+            }
+            self.doom(&connection);
+            connection.accepted.notify_waiters();
+        }
+    }
+
     /// How many messages were sent.
     pub fn messages(&self) -> u64 {
         self.0.lock().messages
@@ -225,7 +248,9 @@ impl Net {
         }
         let resend = ways.chance.ms(RESEND_MS.0, RESEND_MS.1);
         let mut state = connection.state.lock();
-        state.doomed = None;
+        if state.half_broken == [false; 2] {
+            state.doomed = None;
+        }
         for pipe in &mut state.pipes {
             let at = (SimInstant::now() + resend).max(pipe.last);
             while let Some(message) = pipe.stalled.pop_front() {
@@ -310,6 +335,8 @@ struct ConnectionState {
     /// From the caller to the called, and back.
     pipes: [Pipe; 2],
     broken: bool,
+    /// Whether one side of it is told that it is broken, and the other is not.
+    half_broken: [bool; 2],
     /// When the kernels give it up, if nothing is mended before.
     doomed: Option<SimInstant>,
     accepted: bool,
@@ -324,8 +351,8 @@ impl ConnectionState {
         }
     }
 
-    fn is_over(&self, now: SimInstant) -> bool {
-        self.broken || self.doomed.is_some_and(|doomed| doomed <= now)
+    fn is_over(&self, side: usize, now: SimInstant) -> bool {
+        self.broken || self.half_broken[side] || self.doomed.is_some_and(|doomed| doomed <= now)
     }
 }
 
@@ -416,6 +443,7 @@ impl Wire for SimWire {
                 state: Mutex::new(ConnectionState {
                     pipes: [Pipe::new(), Pipe::new()],
                     broken: false,
+                    half_broken: [false; 2],
                     doomed: None,
                     accepted: false,
                 }),
@@ -438,7 +466,7 @@ impl Wire for SimWire {
             let accepted = connection.accepted.notified();
             {
                 let state = connection.state.lock();
-                if state.is_over(SimInstant::now()) {
+                if state.is_over(0, SimInstant::now()) {
                     return Err(reset());
                 }
                 if state.accepted {
@@ -520,7 +548,7 @@ impl Stream for SimFrames {
             let next = {
                 let connection = self.connection.clone();
                 let mut state = connection.state.lock();
-                let over = state.is_over(now);
+                let over = state.is_over(self.side, now);
                 let doomed = state.doomed;
                 let pipe = &mut state.pipes[1 - self.side];
                 // What has arrived can still be read from a connection that is broken.
@@ -561,7 +589,7 @@ impl Sink<Bytes> for SimFrames {
 
     fn poll_ready(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.connection.state.lock();
-        if state.is_over(SimInstant::now())
+        if state.is_over(self.side, SimInstant::now())
             || state.pipes[1 - self.side]
                 .closed
                 .is_some_and(|at| at <= SimInstant::now())
@@ -590,6 +618,11 @@ impl Sink<Bytes> for SimFrames {
             self.net.doom(&self.connection);
         }
         let mut state = self.connection.state.lock();
+        if state.half_broken[1 - self.side] {
+            // Nobody is there any more, and that is the answer.
+            let answered = SimInstant::now() + 2 * delay;
+            state.doomed = Some(state.doomed.map_or(answered, |doomed| doomed.min(answered)));
+        }
         let pipe = &mut state.pipes[self.side];
         pipe.bytes += message.len();
         if arrives && pipe.stalled.is_empty() {
@@ -606,7 +639,7 @@ impl Sink<Bytes> for SimFrames {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.connection.state.lock().is_over(SimInstant::now()) {
+        if self.connection.state.lock().is_over(self.side, SimInstant::now()) {
             return Poll::Ready(Err(reset()));
         }
         Poll::Ready(Ok(()))

@@ -12,10 +12,16 @@ fn scenario(bug: Bug) -> Scenario {
             Scenario::Disks
         }
         Bug::AdmitsForgetful => Scenario::Amnesia,
-        Bug::VotesForAnybody | Bug::ReadsStale | Bug::ReadsBeforeApplied | Bug::RetriesUnknown => Scenario::Network,
+        Bug::VotesForAnybody
+        | Bug::ReadsStale
+        | Bug::ReadsBeforeApplied
+        | Bug::RetriesUnknown
+        | Bug::ActsWhenDeposed => Scenario::Network,
         Bug::SkipsDamping => Scenario::Everything,
         Bug::PromotesLaggards | Bug::ParentIsUnchecked => Scenario::Processes,
-        Bug::WatchLosesEvents | Bug::WatchRepeatsEvents | Bug::RevisionIsReused => Scenario::Calm,
+        Bug::WatchLosesEvents | Bug::WatchRepeatsEvents | Bug::RevisionIsReused | Bug::GathersWithoutLimit => {
+            Scenario::Calm
+        }
     }
 }
 

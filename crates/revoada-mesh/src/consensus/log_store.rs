@@ -222,6 +222,12 @@ impl<R: Runtime> LogStore<R> {
             .map_err(|_| io::Error::other("the thread that reads the log is gone"))?
     }
 
+    /// How many bytes of the newest entries are kept decoded; one entry may be larger than all that may be kept.
+    pub fn recent_bytes(&self) -> usize {
+        let recent = self.recent.lock();
+        if recent.entries.len() > 1 { recent.bytes } else { 0 }
+    }
+
     /// Runs one change of the engine and waits until it is durable.
     async fn durably(&self, change: impl FnOnce(&LogEngine, Done)) -> io::Result<()> {
         let (done, wait) = oneshot::channel();

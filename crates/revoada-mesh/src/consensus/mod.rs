@@ -11,6 +11,7 @@ mod machine;
 mod network;
 pub mod peers;
 mod propose;
+mod queues;
 mod read;
 mod recover;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use checkpoint::CheckpointError;
 pub use forward::{EXTRA_VERBS, Extra};
 pub use machine::Applied;
 pub use propose::ProposeError;
+pub use queues::Filled;
 pub use read::ReadError;
 
 /// How consensus is to run on one node.

@@ -133,6 +133,15 @@ impl<R: Runtime> Peers<R> {
         Ok(link)
     }
 
+    /// How many calls wait for an answer on the link that has the most of them; one that is being made has none.
+    pub fn calls_most(&self) -> usize {
+        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        let links = slots
+            .iter()
+            .filter_map(|slot| slot.try_lock().ok()?.as_ref().map(Link::waiting));
+        links.max().unwrap_or_default()
+    }
+
     /// Closes the link in `lane`, because it no longer answers; the next use makes a new one.
     pub async fn close(&self, target: NodeId, lane: Lane) {
         let slot = self.slots.lock().get(&(target, lane)).cloned();

@@ -6,6 +6,7 @@
 //! many clients, most of it in the log's bookkeeping.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,14 +64,17 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Proposer {
     queue: mpsc::Sender<Waiting>,
+    batches: Arc<AtomicUsize>,
 }
 
 impl Proposer {
     /// Starts the task that gathers and sends.
     pub fn start<R: Runtime>(raft: Raft<R>, peers: Peers<R>, id: NodeId, patience: Duration) -> Self {
         let (queue, waiting) = mpsc::channel(limits::WRITES_WAITING_MAX);
+        let batches = Arc::<AtomicUsize>::default();
         R::detach(gather(
             waiting,
+            batches.clone(),
             Arc::new(Sender {
                 raft,
                 peers,
@@ -78,7 +82,13 @@ impl Proposer {
                 patience,
             }),
         ));
-        Self { queue }
+        Self { queue, batches }
+    }
+
+    /// How many commands wait, and how many entries are in flight.
+    pub fn waiting(&self) -> (usize, usize) {
+        let waiting = self.queue.max_capacity() - self.queue.capacity();
+        (waiting, self.batches.load(Ordering::Relaxed))
     }
 
     /// Proposes one command and waits for its reply.
@@ -104,16 +114,18 @@ impl Proposer {
     }
 }
 
-async fn gather<R: Runtime>(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Sender<R>>) {
+async fn gather<R: Runtime>(mut queue: mpsc::Receiver<Waiting>, batches: Arc<AtomicUsize>, sender: Arc<Sender<R>>) {
     let mut in_flight = FuturesUnordered::new();
     let mut waiting: Vec<Waiting> = Vec::new();
+    let has_room = |in_flight: usize| in_flight < limits::BATCHES_IN_FLIGHT_MAX || is_planted(Bug::GathersWithoutLimit);
     loop {
+        batches.store(in_flight.len(), Ordering::Relaxed);
         // One batch leaves as soon as there is anything to send and room in flight; the rest gathers meanwhile.
         tokio::select! {
             biased;
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
             received = queue.recv_many(&mut waiting, limits::BATCH_COMMANDS_MAX),
-                if waiting.is_empty() && in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX =>
+                if waiting.is_empty() && has_room(in_flight.len()) =>
             {
                 if received == 0 {
                     while in_flight.next().await.is_some() {}
@@ -121,7 +133,7 @@ async fn gather<R: Runtime>(mut queue: mpsc::Receiver<Waiting>, sender: Arc<Send
                 }
             }
         }
-        while !waiting.is_empty() && in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX {
+        while !waiting.is_empty() && has_room(in_flight.len()) {
             let mut bytes = 0;
             let count = waiting
                 .iter()

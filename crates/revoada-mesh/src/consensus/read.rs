@@ -82,6 +82,11 @@ impl<R: Runtime> Reads<R> {
         wait.await.map_err(|_| stopped(()))?
     }
 
+    /// How many readers wait for the next confirmation.
+    pub(super) fn waiting(&self) -> usize {
+        self.rounds.max_capacity() - self.rounds.capacity()
+    }
+
     /// The node that reads.
     pub(super) fn me(&self) -> NodeId {
         self.here.id

@@ -331,6 +331,11 @@ impl LogEngine {
         self.shared.state.lock().pending_bytes
     }
 
+    /// With how many bytes that are not durable yet no append is accepted any more.
+    pub fn pending_bytes_max(&self) -> usize {
+        self.shared.pending_bytes_max
+    }
+
     /// What the segments in use take of the disk; the prepared one is not among them.
     pub fn size_bytes(&self) -> io::Result<u64> {
         let segments: Vec<_> = self.shared.state.lock().segments.values().cloned().collect();

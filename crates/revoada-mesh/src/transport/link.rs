@@ -139,6 +139,11 @@ impl<R: Runtime> Link<R> {
         !self.calls.is_closed() && self.waiting.lock().is_some()
     }
 
+    /// How many calls and streams wait for answers.
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().as_ref().map_or(0, BTreeMap::len)
+    }
+
     /// Closes the connection under all clones, with whatever still waits to be sent.
     pub fn close(&self) {
         self.closed.cancel();

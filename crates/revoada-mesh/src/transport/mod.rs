@@ -180,6 +180,8 @@ type Open = Arc<Mutex<BTreeMap<NodeId, BTreeMap<u64, Standing>>>>;
 
 struct Standing {
     accepted: bool,
+    /// Where the other side says that it listens.
+    address: SocketAddr,
     ended: CancellationToken,
 }
 
@@ -248,6 +250,13 @@ impl<R: Runtime> Transport<R> {
     /// Whose key it holds.
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    /// How many connections the peer that has made the most of them holds.
+    pub fn accepted_most(&self) -> usize {
+        let open = self.open.lock();
+        let accepted = |standing: &BTreeMap<u64, Standing>| standing.values().filter(|one| one.accepted).count();
+        open.values().map(accepted).max().unwrap_or_default()
     }
 
     /// Judges again who may be here, and ends the connections of those who may no longer. To be called whenever what the
@@ -331,10 +340,9 @@ impl<R: Runtime> Transport<R> {
         match hello::decode(&answer) {
             Some(hello::Answer::Welcome(said)) => {
                 // Before it is judged, so that no review comes between the judgement and the place.
-                let held = Arc::new(self.hold(peer, false));
-                self.gate
-                    .admit(&peer, &said)
-                    .map_err(|source| ConnectError::RefusedHere { address, source })?;
+                let refused = |source| ConnectError::RefusedHere { address, source };
+                let held = Arc::new(self.hold(peer, false, said.address).map_err(refused)?);
+                self.gate.admit(&peer, &said).map_err(refused)?;
                 frames.allow(limits::LINK_FRAME_BYTES_MAX);
                 Ok(Connection {
                     peer,
@@ -405,7 +413,8 @@ impl<R: Runtime> Transport<R> {
                 reason,
             })
         } else {
-            self.hold_one_more(peer)
+            // Before the gate is asked, which would count against the node what somebody with a copy of its key says.
+            self.hold_one_more(peer, said.address)
                 .and_then(|held| self.gate.admit(&peer, &said).map(|()| held))
         };
         let held = match admitted {
@@ -437,8 +446,8 @@ impl<R: Runtime> Transport<R> {
     }
 
     /// A place for a connection that the other side made; at most [`limits::CONNECTIONS_PER_PEER_MAX`] of them.
-    fn hold_one_more(&self, peer: NodeId) -> Result<Held, Refusal> {
-        let held = self.hold(peer, true);
+    fn hold_one_more(&self, peer: NodeId, address: SocketAddr) -> Result<Held, Refusal> {
+        let held = self.hold(peer, true, address)?;
         let count = self.open.lock().get(&peer).map_or(0, |standing| {
             standing.values().filter(|standing| standing.accepted).count()
         });
@@ -452,20 +461,37 @@ impl<R: Runtime> Transport<R> {
         Ok(held)
     }
 
-    fn hold(&self, peer: NodeId, accepted: bool) -> Held {
+    /// A place for a connection with the peer that listens on `address`. While one with the same key that listens elsewhere
+    /// is here, there is none: which of two is the node cannot be told, and two that take turns would be a node that
+    /// forgets. One that moved is let in when the kernel has given up its old connections.
+    fn hold(&self, peer: NodeId, accepted: bool, address: SocketAddr) -> Result<Held, Refusal> {
+        let mut open = self.open.lock();
+        let standing = open.entry(peer).or_default();
+        if let Some(other) = standing.values().find(|standing| standing.address != address) {
+            let reason = format!(
+                "{} is here from {} already, and {address} has a copy of its key: a key is never copied to a second node",
+                peer.short(),
+                other.address
+            );
+            return Err(Refusal {
+                kind: RefusalKind::SameKey,
+                reason,
+            });
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let ended = CancellationToken::new();
-        let standing = Standing {
+        let one = Standing {
             accepted,
+            address,
             ended: ended.clone(),
         };
-        self.open.lock().entry(peer).or_default().insert(number, standing);
-        Held {
+        standing.insert(number, one);
+        Ok(Held {
             open: self.open.clone(),
             peer,
             number,
             ended,
-        }
+        })
     }
 }
 

@@ -211,26 +211,6 @@ fn a_key_that_the_genesis_does_not_know_is_refused_with_a_hint() {
     assert!(error.ends_with("this key is node-1's"), "{error}");
 }
 
-#[test]
-fn a_generation_grows_also_when_the_clock_was_set_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let next = |started_ms| next_generation(dir.path(), started_ms).unwrap();
-    assert_eq!(next(1_000), 1_000);
-    assert_eq!(next(10), 1_001);
-    assert_eq!(next(1_001), 1_002);
-    assert_eq!(next(5_000), 5_000);
-    fs::write(dir.path().join("generation"), "").unwrap();
-    assert_eq!(next(6_000), 6_000);
-}
-
-#[test]
-fn a_log_is_tied_to_its_cluster_and_its_node() {
-    let mine = log_identity(&genesis("homelab"), &key(1));
-    assert_eq!(mine, log_identity(&genesis("homelab"), &key(1)));
-    assert_ne!(mine, log_identity(&genesis("other"), &key(1)));
-    assert_ne!(mine, log_identity(&genesis("homelab"), &key(2)));
-}
-
 /// Commits what the driver would not: an admission or an eviction of a node that the genesis does not know.
 async fn transit(consensus: &Consensus, kind: TransitionKind, node: NodeId, from: Option<Role>, to: Option<Role>) {
     let committed = async {

@@ -5,29 +5,35 @@ pub mod damping;
 pub mod durable;
 pub mod election_safety;
 pub mod exactly_once;
+pub mod exclusive;
 pub mod leader_completeness;
 pub mod linearizable;
 pub mod log_matching;
 pub mod monotonic;
 pub mod one_chain;
 pub mod panics;
+pub mod queues;
+pub mod restored;
 pub mod roles;
 pub mod shape;
 pub mod watches;
 
 /// All oracles, by the names that they are reported under. `state-machine-safety` is where the truth is gathered
 /// (`crate::ledger`).
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 18] = [
     "caught-up",
     "damping",
     "durable",
     "election-safety",
     "exactly-once",
+    "exclusive",
     "leader-completeness",
     "linearizable",
     "log-matching",
     "one-chain",
     "panics",
+    "queues",
+    "restored",
     "revision-never-goes-back",
     "roles",
     "shape",

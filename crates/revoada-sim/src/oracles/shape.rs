@@ -17,13 +17,13 @@ pub fn lacks(cluster: &Cluster, lost: &BTreeSet<NodeId>) -> Option<String> {
     let view = running.consensus().view();
     let members = running.consensus().read(|state| state.roles().members().count());
     let topology = cluster.genesis.declaration().topology();
-    let wanted = voters_declared(&*topology, members.max(1));
+    let declared = voters_declared(&*topology, members.max(1));
     // Machines that are gone for good leave fewer that can vote.
     let possible = cluster.size() - lost.len();
-    let wanted = if possible >= wanted {
-        wanted
+    let wanted = if possible >= declared {
+        declared
     } else {
-        wanted.saturating_sub(2).max(1)
+        declared.saturating_sub(2).max(1)
     };
     if view.voters.len() < wanted || view.changing {
         return Some(format!(
@@ -32,12 +32,15 @@ pub fn lacks(cluster: &Cluster, lost: &BTreeSet<NodeId>) -> Option<String> {
             view.changing
         ));
     }
-    if let Some(dead) = view.voters.iter().find(|voter| lost.contains(voter)) {
+    // One that nobody can stand in for goes on being counted, or the next loss would weigh more.
+    if let Some(dead) = view.voters.iter().find(|voter| lost.contains(voter))
+        && possible >= declared
+    {
         return Some(format!("{} votes, and is gone for good", dead.short()));
     }
     for voter in &view.voters {
         let matched = view.matched.get(voter).copied().unwrap_or_default();
-        if *voter != cluster.ids[leader] && matched + 5 < view.last_index {
+        if *voter != cluster.key_at(leader) && matched + 5 < view.last_index {
             return Some(format!("{} lacks {} entries", voter.short(), view.last_index - matched));
         }
     }

@@ -201,7 +201,7 @@ async fn a_second_node_with_a_copied_key_does_no_harm() {
     refused(
         &cluster,
         original,
-        &["a node was refused", &own.name, "a voter whose log went back"],
+        &["a node was refused", &own.name, "has a copy of its key"],
     )
     .await;
     until("the copy notices its original", PATIENCE, async || {

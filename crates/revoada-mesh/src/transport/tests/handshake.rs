@@ -108,6 +108,27 @@ async fn a_node_that_is_reached_by_its_own_key_refuses_itself() {
 }
 
 #[tokio::test]
+async fn a_second_node_with_a_copied_key_is_refused_for_as_long_as_the_first_is_here() {
+    let listening = listen(transport(1, 9), echo()).await;
+    let first = call(&transport(2, 9), &listening).await.unwrap();
+    let mut hello = gated(2, 9).0.hello();
+    hello.address.set_port(hello.address.port() + 1_000);
+    let known = Mutex::new(vec![key(1).id()]);
+    let copy = Transport::new(&key(2), Arc::new(TestGate { hello, known })).unwrap();
+    let (_, refusal) = refused_by_peer(call(&copy, &listening).await);
+    assert_eq!(refusal.kind, RefusalKind::SameKey);
+    assert!(
+        refusal.reason.contains("127.0.0.1:1002 has a copy of its key"),
+        "{refusal}"
+    );
+    drop(first);
+    let deadline = tokio::time::Instant::now() + SOON;
+    while call(&copy, &listening).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "it is refused for ever");
+    }
+}
+
+#[tokio::test]
 async fn another_node_than_the_expected_one_is_refused() {
     let listening = listen(transport(1, 9), echo()).await;
     let result = transport(2, 9)

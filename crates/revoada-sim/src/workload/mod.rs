@@ -1,4 +1,9 @@
-//! What clients and operators do meanwhile: writes, conditions, transactions, reads, lists, watches, leases, restores, wishes.
+//! What clients and operators do meanwhile: writes, conditions, transactions, reads, lists, watches, leases, restores;
+//! resources through the store's port, floods, and wishes.
+
+mod flood;
+mod operators;
+mod resources;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +18,10 @@ use revoada_core::keyspace::{
     Answer, Compare, CompareTarget, KeyRange, Keyspace as View, NO_LEASE, Op, Operation, RangeQuery, Relation, Restore,
     Txn,
 };
-use revoada_core::roles::NodeState;
 use revoada_mesh::runtime::Runtime;
-use revoada_store::admin::Wish;
 use revoada_store::{Consistency, KeyEvents, Keyspace, KeyspaceError, watch_keys};
 
-use crate::cluster::{Cluster, Running, name_of};
+use crate::cluster::{Cluster, Running};
 use crate::entropy::Chance;
 use crate::history::{Glance, History, Mismatch, Read, Span, Watched, Write};
 use crate::runtime::Sim;
@@ -93,6 +96,18 @@ impl Clients {
             |clients, _, chance| Box::pin(clients.restore(chance)),
             0,
         );
+        spawn(
+            "keeper".to_owned(),
+            |clients, _, chance| Box::pin(clients.keep(chance)),
+            0,
+        );
+        if Chance::of(seed, "floods").permille(100) {
+            spawn(
+                "flooder".to_owned(),
+                |clients, _, chance| Box::pin(clients.flood(chance)),
+                0,
+            );
+        }
         if Chance::of(seed, "operators").permille(400) {
             spawn(
                 "operator".to_owned(),
@@ -499,53 +514,6 @@ impl Clients {
                 };
                 self.history.add(|records| records.writes.push(write));
             }
-        }
-    }
-
-    /// Wishes for roles.
-    async fn operate(self, mut chance: Chance) {
-        while self.goes_on() {
-            SimRuntime::sleep(chance.ms(1_000, 8_000)).await;
-            if self.hands_off.load(Ordering::Relaxed) {
-                return;
-            }
-            let Some((_, running)) = self.somebody(&mut chance) else {
-                continue;
-            };
-            let node = name_of(chance.below(self.cluster.size() as u64) as Place);
-            let wish = *chance.pick(&[
-                Wish::Promote,
-                Wish::Drain,
-                Wish::Quarantine,
-                Wish::Restore,
-                Wish::Restore,
-            ]);
-            self.cluster
-                .trace
-                .say(format_args!("an operator wants {} of {node}", wish.name()));
-            let answer = SimRuntime::timeout(PATIENCE, running.admin.role_wish(&node, wish, false)).await;
-            self.history.count(match answer {
-                Ok(Ok(_)) => "wish",
-                _ => "wish-refused",
-            });
-        }
-    }
-
-    /// Takes back what operators and flapping have done, so that every node may be chosen again.
-    pub async fn restore_all(&self) {
-        let Some(running) = self.cluster.leader().and_then(|leader| self.cluster.running(leader)) else {
-            return;
-        };
-        let held: Vec<String> = running.consensus().read(|state| {
-            let held = state.roles().members().filter(|record| {
-                matches!(record.state(), NodeState::Quarantined | NodeState::Draining)
-                    || record.drained
-                    || record.quarantined.is_some()
-            });
-            held.map(|record| record.name.clone()).collect()
-        });
-        for node in held {
-            drop(SimRuntime::timeout(PATIENCE, running.admin.role_wish(&node, Wish::Restore, false)).await);
         }
     }
 }
