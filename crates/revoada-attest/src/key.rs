@@ -11,7 +11,7 @@ use std::fmt;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
-use crate::{NodeId, Signature};
+use crate::{NodeId, Signature, verdicts};
 
 /// PKCS #8 version 1 of an ed25519 key without attributes (RFC 8410 §7): everything but the seed that follows.
 const PKCS8_PREFIX: [u8; 16] = [
@@ -72,9 +72,11 @@ impl NodeId {
     /// Whether `signature` is this node's over `message`, by the strict check: canonical scalar, no point of small
     /// order.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
-        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-        self.verifying_key()
-            .is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+        verdicts::reached(self, message, signature, || {
+            let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+            self.verifying_key()
+                .is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+        })
     }
 
     fn verifying_key(&self) -> Option<VerifyingKey> {

@@ -22,6 +22,7 @@ mod report;
 mod testing;
 mod transition;
 mod trust;
+pub mod verdicts;
 mod verify;
 mod witness;
 

@@ -3,20 +3,31 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
 
 use revoada_sim::plan::Scenario;
 use revoada_sim::run::{self, Options, Outcome};
 
+/// Simulations make and drop many small things, and this is what the program of the nodes uses as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How many outcomes wait until they are told.
+const OUTCOMES_WAITING_MAX: usize = 64;
+
 const USAGE: &str = "\
-usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [--faults-ms MS] [--trace] [-o json]
+usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [--faults-ms MS] [--jobs N] [--trace]
+                [-o json]
 
   --seeds N        how many seeds (1)
   --from S         the first (1)
   --scenario NAME  everything, calm, processes, network, disks, clocks, amnesia, members (everything)
-  --minutes M      ends after so many minutes, whatever is left of the seeds
+  --minutes M      how many virtual minutes each takes, with its beginning and its end
   --nodes N        how many machines (5)
   --faults-ms MS   how long faults happen (30000)
+  --jobs N         how many seeds at once (as many as there are cores)
   --trace          prints the events of each seed
   -o json          prints one object
 ";
@@ -24,29 +35,48 @@ usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes 
 struct Wanted {
     seeds: u64,
     from: u64,
-    minutes: Option<u64>,
+    jobs: usize,
     options: Options,
     scenario: String,
     trace: bool,
     json: bool,
+    #[cfg(feature = "planted")]
+    planted: Option<revoada_attest::planted::Bug>,
 }
+
+impl Wanted {
+    /// Bugs are a thread's own.
+    fn begin_thread(&self) {
+        #[cfg(feature = "planted")]
+        revoada_attest::planted::plant(self.planted);
+    }
+}
+
+/// What a run takes beside its faults, in milliseconds: to form, to heal, to end.
+const BESIDE_FAULTS_MS: u64 = 5_000;
 
 fn parse(words: &[String]) -> Option<Wanted> {
     let mut wanted = Wanted {
         seeds: 1,
         from: 1,
-        minutes: None,
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
         options: Options::default(),
         scenario: "everything".to_owned(),
         trace: false,
         json: false,
+        #[cfg(feature = "planted")]
+        planted: None,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--seeds" => wanted.seeds = words.next()?.parse().ok()?,
             "--from" => wanted.from = words.next()?.parse().ok()?,
-            "--minutes" => wanted.minutes = Some(words.next()?.parse().ok()?),
+            "--minutes" => {
+                let minutes: u64 = words.next()?.parse().ok().filter(|minutes| *minutes > 0)?;
+                wanted.options.faults_ms = minutes * 60_000 - BESIDE_FAULTS_MS;
+            }
+            "--jobs" => wanted.jobs = words.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
             "--nodes" => wanted.options.nodes = words.next()?.parse().ok().filter(|nodes| (1..=50).contains(nodes))?,
             "--faults-ms" => wanted.options.faults_ms = words.next()?.parse().ok()?,
             "--scenario" => {
@@ -59,7 +89,7 @@ fn parse(words: &[String]) -> Option<Wanted> {
                 let bug = revoada_attest::planted::Bug::ALL
                     .iter()
                     .find(|(known, _)| known == name)?;
-                revoada_attest::planted::plant(Some(bug.1));
+                wanted.planted = Some(bug.1);
             }
             "--trace" => wanted.trace = true,
             "-o" => wanted.json = words.next()? == "json",
@@ -128,26 +158,23 @@ fn main() -> ExitCode {
     };
     let began = Instant::now();
     let mut sum = Sum::default();
-    for seed in wanted.from..wanted.from + wanted.seeds {
-        if wanted
-            .minutes
-            .is_some_and(|minutes| began.elapsed() >= Duration::from_secs(minutes * 60))
-        {
-            break;
-        }
-        let outcome = run::run(seed, &wanted.options);
+    wanted.begin_thread();
+    each(&wanted, |outcome| {
         if wanted.trace {
-            eprintln!("seed {seed}: trace {} of {} events", outcome.trace.0, outcome.trace.1);
+            eprintln!(
+                "seed {}: trace {} of {} events",
+                outcome.seed, outcome.trace.0, outcome.trace.1
+            );
             for event in &outcome.events {
                 eprintln!("  {event}");
             }
         }
         let is_first = sum.first.is_none();
-        sum.add(&outcome);
+        sum.add(outcome);
         if outcome.violation.is_some() {
-            eprint!("{}", told(&wanted, &outcome, is_first));
+            eprint!("{}", told(&wanted, outcome, is_first));
         }
-    }
+    });
     let seconds = began.elapsed().as_secs_f64();
     if wanted.json {
         println!("{}", sum.json(seconds));
@@ -174,6 +201,38 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Runs all seeds, several at once, and tells of each in their order.
+fn each(wanted: &Wanted, mut tell: impl FnMut(&Outcome)) {
+    let next = AtomicU64::new(wanted.from);
+    let end = wanted.from + wanted.seeds;
+    // A seed that takes long holds up those that are told behind it, and no more.
+    let (outcomes, told) = mpsc::sync_channel(OUTCOMES_WAITING_MAX);
+    std::thread::scope(|scope| {
+        for _ in 0..wanted.jobs {
+            let (outcomes, next) = (outcomes.clone(), &next);
+            scope.spawn(move || {
+                wanted.begin_thread();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || outcomes.send(run::run(seed, &wanted.options)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(outcomes);
+        let mut early = BTreeMap::new();
+        let mut seed = wanted.from;
+        for outcome in told {
+            early.insert(outcome.seed, outcome);
+            while let Some(outcome) = early.remove(&seed) {
+                tell(&outcome);
+                seed += 1;
+            }
+        }
+    });
 }
 
 /// What a person needs of a seed that failed.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+use crate::executor::SimInstant;
 use openraft_rt::{AsyncRuntime, Instant as _};
-use openraft_rt_sim::SimInstant;
 use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::genesis::Genesis;

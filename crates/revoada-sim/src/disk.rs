@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::executor::SimRuntime;
 use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
 use parking_lot::Mutex;
 use revoada_mesh::files::{Files, OpenFile};
 use revoada_mesh::log::{DrivenLog, LogDriver};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::executor::SimRuntime;
 use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
 use parking_lot::Mutex;
 use revoada_core::declaration::ClusterDeclaration;
 use revoada_core::genesis::Genesis;

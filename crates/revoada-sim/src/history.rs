@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::executor::SimInstant;
 use bytes::Bytes;
-use openraft_rt_sim::SimInstant;
 use parking_lot::Mutex;
 use revoada_core::keyspace::{Event, Revision};
 

@@ -8,6 +8,7 @@
 pub mod cluster;
 pub mod disk;
 pub mod entropy;
+pub mod executor;
 pub mod faults;
 pub mod gossip;
 pub mod history;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::executor::SimRuntime;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
 use parking_lot::Mutex;
-use revoada_attest::{NodeId, NodeKey};
+use revoada_attest::{NodeId, NodeKey, verdicts};
 use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
 use revoada_core::genesis::{Founder, Genesis};
+use revoada_mesh::consensus::Consensus;
 use revoada_mesh::runtime::Runtime;
 
 use crate::cluster::{Cluster, Standing, name_of};
@@ -117,6 +120,8 @@ fn genesis(nodes: usize) -> (Arc<Genesis>, Vec<NodeKey>) {
 
 /// Runs a seed with a schedule that may be a part of its own.
 pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
+    // Every node verifies every block, and each signature is looked at once.
+    verdicts::remember(true);
     let (genesis, keys) = genesis(options.nodes);
     let cluster = Cluster::new(seed, genesis, keys);
     let judge = Arc::new(Judge {
@@ -136,6 +141,7 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
         plan.to_vec(),
     ));
     drop(runtime);
+    verdicts::remember(false);
     let records = history.take();
     let violation = judge.first.lock().clone();
     if let Some(violation) = &violation {
@@ -184,11 +190,13 @@ impl Judge {
         let mut applied_before = 0;
         let mut led: Option<(u64, BTreeSet<NodeId>)> = None;
         let mut looks = 0_u64;
+        let mut changes = None;
         loop {
             let flooded = self.cluster.floods.load(Ordering::Relaxed) > 0;
             SimRuntime::sleep(if flooded { LOOK_FLOODED } else { LOOK }).await;
             let Some(running) = self.cluster.running(place) else {
                 led = None;
+                changes = None;
                 continue;
             };
             let starts = self.cluster.starts(place);
@@ -197,6 +205,7 @@ impl Judge {
                 seen = (starts, 1);
                 logged = 0;
                 applied_before = 0;
+                changes = None;
             }
             let consensus = running.consensus();
             if flooded || looks.is_multiple_of(5) {
@@ -213,38 +222,13 @@ impl Judge {
                 index
             });
             applied_before = applied;
-            let view = consensus.view();
-            if view.leads {
-                let new = self.ledger.add(|truth| election_safety::leads(truth, place, view.term));
-                let new = self.ask("election-safety", new);
-                if new {
-                    self.cluster
-                        .trace
-                        .say(format_args!("node-{place} leads in term {}", view.term));
-                    if let Ok(entries) = consensus.log_digests(0).await {
-                        let first = entries.first().map_or(0, |(index, ..)| *index);
-                        let whole = self
-                            .ledger
-                            .look(|truth| leader_completeness::leads(truth, place, view.term, first, &entries));
-                        self.ask("leader-completeness", whole);
-                    }
-                }
-                if let Some((term, voters)) = &led
-                    && *term == view.term
-                    && *voters != view.voters
-                {
-                    self.cluster.trace.say(format_args!(
-                        "{:?} vote",
-                        view.voters
-                            .iter()
-                            .filter_map(|id| self.cluster.place_of(id))
-                            .collect::<Vec<_>>()
-                    ));
-                    self.ask("caught-up", caught_up::promoted(voters, &view));
-                }
-                led = Some((view.term, view.voters.clone()));
-            } else {
-                led = None;
+            let has_changed = changes
+                .as_mut()
+                .is_none_or(|changes: &mut BoxFuture<'static, ()>| changes.now_or_never().is_some());
+            if has_changed {
+                // From before the look, so that nothing falls between the two.
+                changes = Some(consensus.changes().boxed());
+                self.observe_leader(place, consensus, &mut led).await;
             }
             looks += 1;
             if looks.is_multiple_of(10)
@@ -258,6 +242,48 @@ impl Judge {
                 logged = applied.saturating_sub(1);
             }
         }
+    }
+
+    /// Looks at what a node says of its leadership, behind each change of it.
+    async fn observe_leader(
+        &self,
+        place: Place,
+        consensus: &Consensus<Sim>,
+        led: &mut Option<(u64, BTreeSet<NodeId>)>,
+    ) {
+        let view = consensus.view();
+        if !view.leads {
+            *led = None;
+            return;
+        }
+        let new = self.ledger.add(|truth| election_safety::leads(truth, place, view.term));
+        let new = self.ask("election-safety", new);
+        if new {
+            self.cluster
+                .trace
+                .say(format_args!("node-{place} leads in term {}", view.term));
+            if let Ok(entries) = consensus.log_digests(0).await {
+                let first = entries.first().map_or(0, |(index, ..)| *index);
+                let whole = self
+                    .ledger
+                    .look(|truth| leader_completeness::leads(truth, place, view.term, first, &entries));
+                self.ask("leader-completeness", whole);
+            }
+        }
+        if let Some((term, voters)) = led
+            && *term == view.term
+            && *voters != view.voters
+        {
+            self.cluster.trace.say(format_args!(
+                "{:?} vote",
+                view.voters
+                    .iter()
+                    .filter_map(|id| self.cluster.place_of(id))
+                    .collect::<Vec<_>>()
+            ));
+            self.ask("caught-up", caught_up::promoted(voters, &view));
+        }
+        *led = Some((view.term, view.voters.clone()));
     }
 }
 

@@ -1,10 +1,9 @@
-//! openraft's deterministic runtime, cut into processes: each task belongs to the process that spawned it, and a process
+//! The executor of the simulation, cut into processes: each task belongs to the process that spawned it, and a process
 //! can be killed, stopped and let go on, and has a clock that may run too fast or too slow.
 //!
 //! A kill drops every future of a process before any of them runs again, as the kernel does. Rejected: a runtime for each
 //! node. They would have to agree on what comes next, which is what one queue already does.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,22 +18,22 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use openraft_rt::{AsyncRuntime, Instant as _};
-use openraft_rt_sim::{Elapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use revoada_mesh::runtime::Runtime;
 
+use crate::executor::{
+    Elapsed, SimInstant, SimJoinError, SimJoinHandle, SimRuntime, SimSleep, SimTimeout, message, polls_now,
+};
 use crate::wire::SimWire;
 
 /// The runtime of simulated nodes.
 #[derive(Debug)]
 pub struct Sim;
 
-/// Since when, how often, and by whom.
-type Polls = (Option<SimInstant>, u64, BTreeMap<String, u64>);
-
 thread_local! {
-    static POLLS: RefCell<Polls> = const { RefCell::new((None, 0, BTreeMap::new())) };
+    /// Who is polled while time stands still, and at which moment that is.
+    static RESTLESS: RefCell<(Option<SimInstant>, BTreeMap<String, u64>)> = const { RefCell::new((None, BTreeMap::new())) };
     static CURRENT: RefCell<Option<Arc<Process>>> = const { RefCell::new(None) };
 }
 
@@ -151,7 +150,7 @@ impl Pace {
 }
 
 fn pace() -> Option<Pace> {
-    Process::current().map(|process| *process.clock.lock())
+    CURRENT.with(|current| current.borrow().as_ref().map(|process| *process.clock.lock()))
 }
 
 /// A point on the clock of a process.
@@ -232,7 +231,7 @@ impl<F: Future> Future for Held<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         note_poll(this.spawned);
-        let Some(process) = this.process.clone() else {
+        let Some(process) = this.process else {
             return match this.future.as_pin_mut() {
                 Some(future) => future.poll(context).map(Some),
                 None => Poll::Ready(None),
@@ -240,6 +239,7 @@ impl<F: Future> Future for Held<F> {
         };
         if process.is_dead() {
             process.tasks.lock().remove(this.number);
+            let process = process.clone();
             process.enter(|| this.future.set(None));
             return Poll::Ready(None);
         }
@@ -253,7 +253,13 @@ impl<F: Future> Future for Held<F> {
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let polled = catch_unwind(AssertUnwindSafe(|| process.enter(|| future.poll(context))));
+        // The process is lent to the thread, and comes back also where the task panics.
+        let before = CURRENT.with(|current| current.replace(this.process.take()));
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(context)));
+        *this.process = CURRENT.with(|current| current.replace(before));
+        let Some(process) = this.process else {
+            return Poll::Ready(None);
+        };
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => {
@@ -261,8 +267,6 @@ impl<F: Future> Future for Held<F> {
                 Poll::Ready(Some(output))
             }
             Err(payload) => {
-                // The panic went past the end of `enter`.
-                CURRENT.with(|current| current.replace(None));
                 process.panics.lock().push(message(&*payload));
                 std::panic::resume_unwind(payload)
             }
@@ -273,24 +277,19 @@ impl<F: Future> Future for Held<F> {
 /// The tasks that are polled while time stands still, to tell who it is that does not let it go on.
 fn note_poll(spawned: &'static Location<'static>) {
     const MANY: u64 = 50_000;
-    POLLS.with(|polls| {
-        let mut polls = polls.borrow_mut();
-        let now = SimInstant::now();
-        if polls.0 != Some(now) {
-            *polls = (Some(now), 0, BTreeMap::new());
+    let polls = polls_now();
+    if polls <= MANY / 2 {
+        return;
+    }
+    RESTLESS.with(|restless| {
+        let mut restless = restless.borrow_mut();
+        let now = SimInstant::try_now();
+        if restless.0 != now {
+            *restless = (now, BTreeMap::new());
         }
-        polls.1 += 1;
-        if polls.1 > MANY / 2 {
-            *polls.2.entry(spawned.to_string()).or_default() += 1;
-        }
-        assert!(polls.1 < MANY, "time stands still for these tasks: {:?}", polls.2);
+        *restless.1.entry(spawned.to_string()).or_default() += 1;
+        assert!(polls < MANY, "time stands still for these tasks: {:?}", restless.1);
     });
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// Waits for a task of a process.

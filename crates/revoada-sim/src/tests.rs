@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::executor::SimRuntime;
 use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
 use revoada_attest::NodeKey;
 use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
 use revoada_core::genesis::{Founder, Genesis};

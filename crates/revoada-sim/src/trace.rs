@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use openraft_rt_sim::SimInstant;
+use crate::executor::SimInstant;
 use parking_lot::Mutex;
 
 /// How many events are kept.

@@ -18,7 +18,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::{Sink, Stream};
 use openraft_rt::{AsyncRuntime, Instant as _};
-use openraft_rt_sim::{SimInstant, SimRuntime, SimSleep};
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
 use revoada_mesh::runtime::Runtime;
@@ -27,6 +26,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::entropy::Chance;
+use crate::executor::{SimInstant, SimRuntime, wake_at};
 use crate::runtime::{Process, Sim};
 
 /// A place in the cluster, counted from 0.
@@ -314,6 +314,8 @@ struct Pipe {
     last: SimInstant,
     closed: Option<SimInstant>,
     reader: Option<Waker>,
+    /// When the reader is woken next, whatever comes until then.
+    alarm: Option<SimInstant>,
     writer: Option<Waker>,
 }
 
@@ -326,7 +328,22 @@ impl Pipe {
             last: SimInstant::now(),
             closed: None,
             reader: None,
+            alarm: None,
             writer: None,
+        }
+    }
+
+    /// Lets the reader look again at a moment. It is not woken before: there is nothing that it could do.
+    fn wake_reader_at(&mut self, at: SimInstant) {
+        let Some(reader) = &self.reader else { return };
+        let now = SimInstant::now();
+        if at <= now {
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        } else if self.alarm.is_none_or(|alarm| alarm <= now || at < alarm) {
+            wake_at(at, reader.clone());
+            self.alarm = Some(at);
         }
     }
 }
@@ -493,17 +510,11 @@ pub struct SimFrames {
     connection: Arc<Connection>,
     /// 0 for the caller: the pipe that it writes to.
     side: usize,
-    sleep: Option<Pin<Box<SimSleep>>>,
 }
 
 impl SimFrames {
     fn new(net: Arc<Net>, connection: Arc<Connection>, side: usize) -> Self {
-        Self {
-            net,
-            connection,
-            side,
-            sleep: None,
-        }
+        Self { net, connection, side }
     }
 
     fn way(&self) -> (Place, Place) {
@@ -542,45 +553,42 @@ impl Frames for SimFrames {
 impl Stream for SimFrames {
     type Item = io::Result<BytesMut>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let now = SimInstant::now();
-            let next = {
-                let connection = self.connection.clone();
-                let mut state = connection.state.lock();
-                let over = state.is_over(self.side, now);
-                let doomed = state.doomed;
-                let pipe = &mut state.pipes[1 - self.side];
-                // What has arrived can still be read from a connection that is broken.
-                match pipe.queue.front() {
-                    Some((at, _)) if *at <= now => {
-                        let message = pipe.queue.pop_front().map(|(_, message)| message).unwrap_or_default();
-                        pipe.bytes -= message.len();
-                        if let Some(writer) = pipe.writer.take() {
-                            writer.wake();
-                        }
-                        return Poll::Ready(Some(Ok(BytesMut::from(&message[..]))));
-                    }
-                    _ if over => return Poll::Ready(Some(Err(reset()))),
-                    None if pipe.closed.is_some_and(|at| at <= now) => return Poll::Ready(None),
-                    front => {
-                        let arrives = front.map(|(at, _)| *at);
-                        let next = [arrives, pipe.closed, doomed].into_iter().flatten().min();
-                        pipe.reader = Some(context.waker().clone());
-                        next
-                    }
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let now = SimInstant::now();
+        let mut state = self.connection.state.lock();
+        let over = state.is_over(self.side, now);
+        let doomed = state.doomed;
+        let pipe = &mut state.pipes[1 - self.side];
+        // What has arrived can still be read from a connection that is broken.
+        let arrives = match pipe.queue.front() {
+            Some((at, _)) if *at <= now => {
+                let message = pipe.queue.pop_front().map(|(_, message)| message).unwrap_or_default();
+                pipe.bytes -= message.len();
+                if let Some(writer) = pipe.writer.take() {
+                    writer.wake();
                 }
-            };
-            let Some(next) = next else {
-                self.sleep = None;
-                return Poll::Pending;
-            };
-            let mut sleep = Box::pin(SimRuntime::sleep_until(next));
-            if sleep.as_mut().poll(context).is_pending() {
-                self.sleep = Some(sleep);
-                return Poll::Pending;
+                // Copied only where the sender keeps it.
+                let message = message
+                    .try_into_mut()
+                    .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                return Poll::Ready(Some(Ok(message)));
             }
+            _ if over => return Poll::Ready(Some(Err(reset()))),
+            None if pipe.closed.is_some_and(|at| at <= now) => return Poll::Ready(None),
+            front => front.map(|(at, _)| *at),
+        };
+        if !pipe
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.will_wake(context.waker()))
+        {
+            pipe.reader = Some(context.waker().clone());
+            pipe.alarm = None;
         }
+        if let Some(next) = [arrives, pipe.closed, doomed].into_iter().flatten().min() {
+            pipe.wake_reader_at(next);
+        }
+        Poll::Pending
     }
 }
 
@@ -629,9 +637,7 @@ impl Sink<Bytes> for SimFrames {
             let at = (SimInstant::now() + delay).max(pipe.last);
             pipe.last = at;
             pipe.queue.push_back((at, message));
-            if let Some(reader) = pipe.reader.take() {
-                reader.wake();
-            }
+            pipe.wake_reader_at(at);
         } else {
             pipe.stalled.push_back(message);
         }

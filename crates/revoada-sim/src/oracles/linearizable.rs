@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::executor::SimInstant;
 use bytes::Bytes;
-use openraft_rt_sim::SimInstant;
 
 use super::Violation;
 use crate::history::{Records, Span};

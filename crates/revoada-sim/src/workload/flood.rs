@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::executor::SimRuntime;
 use bytes::Bytes;
 use futures::future::join_all;
 use openraft_rt::AsyncRuntime;
-use openraft_rt_sim::SimRuntime;
 use revoada_core::keyspace::{Op, Operation, Txn};
 
 use super::Clients;

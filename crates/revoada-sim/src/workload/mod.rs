@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::executor::{SimInstant, SimRuntime};
 use bytes::Bytes;
 use futures::StreamExt;
 use openraft_rt::{AsyncRuntime, Instant as _};
-use openraft_rt_sim::{SimInstant, SimRuntime};
 use revoada_core::keyspace::{
     Answer, Compare, CompareTarget, KeyRange, Keyspace as View, NO_LEASE, Op, Operation, RangeQuery, Relation, Restore,
     Txn,

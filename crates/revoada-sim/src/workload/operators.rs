@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::executor::{SimInstant, SimRuntime};
 use openraft_rt::{AsyncRuntime, Instant as _};
-use openraft_rt_sim::{SimInstant, SimRuntime};
 use revoada_core::roles::NodeState;
 use revoada_mesh::runtime::Runtime;
 use revoada_store::admin::Wish;

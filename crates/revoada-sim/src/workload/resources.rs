@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use crate::executor::{SimInstant, SimRuntime};
 use bytes::Bytes;
 use openraft_rt::{AsyncRuntime, Instant as _};
-use openraft_rt_sim::{SimInstant, SimRuntime};
 use revoada_core::resource::{Resource, ResourceFormat, key, stored};
 use revoada_store::{Action, ApplyRequest, KindFilter, ListRequest, StoreError, read_snapshot};
 
