@@ -27,7 +27,7 @@ const GROWTH_BYTES_MAX: u64 = 64 << 20;
 const RUNS: Duration = Duration::from_millis(10);
 const STANDS: Duration = Duration::from_millis(190);
 /// Writes of such a size take long where they are parsed without optimisation.
-const LONG: Duration = Duration::from_secs(240);
+const LONG: Duration = Duration::from_secs(300);
 
 /// The most that was seen of a leader.
 #[derive(Debug, Default, Clone, Copy)]
