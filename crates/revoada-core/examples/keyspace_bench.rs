@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("{:32} {:>12} B by our count", "history", keyspace.history_bytes());
     let mut bytes = Vec::new();
-    let written = timed(|| Ok(keyspace.write_checkpoint(&mut bytes)?))?;
+    let written = timed(|| Ok(keyspace.clone().write_checkpoint(&mut bytes)?))?;
     report_bytes("write, with 400,000 events", bytes.len(), written);
     let read = timed(|| {
         black_box(Keyspace::read_checkpoint(bytes.as_slice())?);
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("compact, events dropped", before - keyspace.history_events(), compacted);
 
     bytes = Vec::new();
-    let written = timed(|| Ok(keyspace.write_checkpoint(&mut bytes)?))?;
+    let written = timed(|| Ok(keyspace.clone().write_checkpoint(&mut bytes)?))?;
     report_bytes("write, without history", bytes.len(), written);
     let read = timed(|| {
         black_box(Keyspace::read_checkpoint(bytes.as_slice())?);

@@ -107,6 +107,8 @@ pub(crate) fn text<R: Runtime>(driver: &Driver<R>, admin: &Arc<Admin<R>>) -> Str
     );
     let alive = Family::<Vec<(String, String)>, Gauge>::default();
     let lag = Family::<Vec<(String, String)>, Gauge>::default();
+    let unanswered = Family::<Vec<(String, String)>, Gauge>::default();
+    let on_their_way = driver.consensus.on_their_way();
     for node in nodes {
         let labels = vec![
             ("node".to_owned(), node.name.clone()),
@@ -117,6 +119,10 @@ pub(crate) fn text<R: Runtime>(driver: &Driver<R>, admin: &Arc<Admin<R>>) -> Str
             .set(i64::from(node.membership == Membership::Alive));
         lag.get_or_create(&labels)
             .set(i64::try_from(node.lag).unwrap_or(i64::MAX));
+        let bytes = on_their_way.get(&node.id).copied().unwrap_or_default();
+        unanswered
+            .get_or_create(&labels)
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
     registry.register(
         "revoada_node_alive",
@@ -124,6 +130,11 @@ pub(crate) fn text<R: Runtime>(driver: &Driver<R>, admin: &Arc<Admin<R>>) -> Str
         alive,
     );
     registry.register("revoada_node_lag_entries", "Entries that each node lacks", lag);
+    registry.register(
+        "revoada_raft_unanswered_bytes",
+        "Bytes of log entries that this node holds in memory because they were sent to each node and not answered yet",
+        unanswered,
+    );
     let mut out = String::new();
     if encode(&mut out, &registry).is_err() {
         // Writing to a string fails only if a value's formatter does.

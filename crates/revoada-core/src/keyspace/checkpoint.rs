@@ -79,9 +79,13 @@ impl Keyspace {
     /// Writes the complete state: entries, history, leases. The same state gives the same bytes, on every node.
     /// It writes in large pieces, so `to` needs no buffer; it does not flush.
     ///
+    /// It takes the state and lets go of each event behind it. Whoever writes slowly, from a clone, while the original
+    /// goes on and is compacted, would otherwise be the only one to hold the history by the end: all of it, in memory,
+    /// once more. Compaction and this begin at the oldest, so what only the clone holds is what this is behind by.
+    ///
     /// # Errors
     /// Whatever writing to `to` gives; what was written until then is of no use.
-    pub fn write_checkpoint(&self, to: &mut impl Write) -> io::Result<()> {
+    pub fn write_checkpoint(mut self, to: &mut impl Write) -> io::Result<()> {
         let mut out = Out {
             to,
             buffer: Vec::with_capacity(BUFFER_BYTES + 4096),
@@ -103,7 +107,7 @@ impl Keyspace {
             out.key(key)?;
             out.version(version)?;
         }
-        for change in self.history.log() {
+        while let Some(change) = self.history.take_oldest() {
             let writes = if change.version.is_some() { WRITES } else { 0 };
             let ends = if change.previous.is_some() { ENDS } else { 0 };
             out.bytes(&[writes | ends])?;

@@ -135,10 +135,6 @@ impl History {
         self.complete_from
     }
 
-    pub(super) fn log(&self) -> &Vector<Change> {
-        &self.log
-    }
-
     /// Appends a change, which has a version, a previous one, or both, and comes after all others.
     pub(super) fn record(&mut self, change: Change) {
         debug_assert!(
@@ -161,6 +157,11 @@ impl History {
         }
         self.complete_from = self.complete_from.max(revision);
         dropped
+    }
+
+    /// Takes the oldest change out, without a thought of what can be read afterwards: for whoever uses the log up.
+    pub(super) fn take_oldest(&mut self) -> Option<Change> {
+        self.log.pop_front()
     }
 
     /// Forgets everything; `complete_from` is the first revision whose events will be seen again.

@@ -27,8 +27,9 @@ struct Rest {
 }
 
 impl ClusterState {
-    /// Writes the state. Equal states write equal bytes.
-    pub fn write_checkpoint(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes the state, and lets go of it while it does; see [`Keyspace::write_checkpoint`]. Equal states write equal
+    /// bytes.
+    pub fn write_checkpoint(self, out: &mut impl Write) -> io::Result<()> {
         let rest = RestRef {
             roles: &self.roles,
             chain: &self.chain,

@@ -191,8 +191,9 @@ impl Checkpoints {
         self.current.lock().clone()
     }
 
-    /// Writes `state` as it was at `meta`, synced and renamed into place. Blocks; call it off the runtime.
-    pub fn write(&self, meta: SnapshotMeta, state: &ClusterState) -> Result<CheckpointFile, CheckpointError> {
+    /// Writes `state` as it was at `meta`, synced and renamed into place, and lets go of it on the way. Blocks; call it
+    /// off the runtime.
+    pub fn write(&self, meta: SnapshotMeta, state: ClusterState) -> Result<CheckpointFile, CheckpointError> {
         let part = self.part();
         let failed = |source| CheckpointError::Io {
             verb: "write",

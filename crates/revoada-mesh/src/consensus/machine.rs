@@ -251,9 +251,9 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for Builder<R> {
         let (meta, checkpoints) = (self.meta.clone(), self.checkpoints.clone());
         let written = || io::Error::other("this checkpoint was written before");
         let state = self.state.take().ok_or_else(written)?;
-        // The state goes with the closure. By then it holds much that nobody else does, and taking that apart here would
-        // keep heartbeats waiting.
-        let snapshot = R::blocking(move || checkpoints.write(meta, &state))
+        // The state goes with the closure. It holds much that nobody else does, and taking that apart here would keep
+        // heartbeats waiting.
+        let snapshot = R::blocking(move || checkpoints.write(meta, state))
             .await?
             .map_err(io::Error::other)?;
         Ok(Snapshot {

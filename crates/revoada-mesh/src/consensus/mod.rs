@@ -44,7 +44,7 @@ use crate::transport::{Handler, chain};
 use checkpoint::Checkpoints;
 use log_store::LogStore;
 use machine::{Machine, Shared};
-use network::Network;
+use network::{Network, OnTheirWay};
 use peers::{Lane, Peers};
 use propose::Proposer;
 use read::Reads;
@@ -176,6 +176,7 @@ pub struct Consensus<R: Runtime = Tokio> {
     proposer: Proposer,
     reads: Reads<R>,
     peers: Peers<R>,
+    on_their_way: OnTheirWay,
     names: Arc<BTreeMap<NodeId, String>>,
     declaration: Arc<str>,
 }
@@ -193,6 +194,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             proposer: self.proposer.clone(),
             reads: self.reads.clone(),
             peers: self.peers.clone(),
+            on_their_way: self.on_their_way.clone(),
             names: self.names.clone(),
             declaration: self.declaration.clone(),
         }
@@ -277,7 +279,8 @@ impl<R: Runtime> Opened<R> {
             ..Config::default()
         };
         let raft_config = Arc::new(raft_config.validate().map_err(|error| refused(chain(&error)))?);
-        let network = Network::new(config.id, peers.clone());
+        let on_their_way = OnTheirWay::default();
+        let network = Network::new(config.id, peers.clone(), on_their_way.clone());
         let shared = self.machine.shared().clone();
         let raft = Raft::<R>::new(config.id, raft_config, network, self.log.clone(), self.machine)
             .await
@@ -291,6 +294,7 @@ impl<R: Runtime> Opened<R> {
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
             reads: Reads::start(raft.clone(), peers.clone(), config.id, shared.clone()),
             peers,
+            on_their_way,
             declaration: config.genesis.declaration().canonical_json().into(),
             raft,
             shared,
@@ -394,6 +398,12 @@ impl<R: Runtime> Consensus<R> {
     /// How far the state machine is, and a way to wait for more.
     pub fn applied(&self) -> Watched<R, Applied> {
         self.shared.applied()
+    }
+
+    /// How many bytes of appends were sent to each other node and not answered yet; a node that owes no answer is not
+    /// there.
+    pub fn on_their_way(&self) -> BTreeMap<NodeId, usize> {
+        self.on_their_way.bytes()
     }
 
     /// What Raft says now.

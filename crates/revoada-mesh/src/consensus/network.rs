@@ -4,7 +4,7 @@
 //! own `stream_append` waits for each answer before the next request; on loopback that alone costs two thirds of the
 //! throughput. Heartbeats and votes have a link of their own (`peers`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,16 +84,90 @@ fn failed<R: Runtime>(error: CallError) -> RpcError<R> {
     }
 }
 
+/// How many bytes of appends were sent to each node and not answered yet: what this node holds in memory for those that
+/// are slow. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct OnTheirWay(Arc<parking_lot::Mutex<BTreeMap<NodeId, usize>>>);
+
+impl OnTheirWay {
+    /// The bytes by node; a node that was sent nothing, or has answered all of it, is not there.
+    pub fn bytes(&self) -> BTreeMap<NodeId, usize> {
+        self.0.lock().clone()
+    }
+}
+
+/// One stream's part of [`OnTheirWay`], taken out of it when this is dropped.
+struct InFlight {
+    /// The bytes of each append, the oldest first.
+    appends: VecDeque<usize>,
+    bytes: usize,
+    target: NodeId,
+    all: OnTheirWay,
+}
+
+impl InFlight {
+    fn new(target: NodeId, all: OnTheirWay) -> Self {
+        Self {
+            appends: VecDeque::new(),
+            bytes: 0,
+            target,
+            all,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.appends.len() < limits::APPENDS_IN_FLIGHT_MAX && self.bytes < limits::APPENDS_IN_FLIGHT_BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.appends.is_empty()
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.appends.push_back(bytes);
+        self.bytes += bytes;
+        *self.all.0.lock().entry(self.target).or_default() += bytes;
+    }
+
+    fn answered(&mut self) {
+        if let Some(bytes) = self.appends.pop_front() {
+            self.forget(bytes);
+        }
+    }
+
+    fn forget(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        let mut all = self.all.0.lock();
+        if let Some(sum) = all.get_mut(&self.target) {
+            *sum -= bytes;
+            if *sum == 0 {
+                all.remove(&self.target);
+            }
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.forget(self.bytes);
+    }
+}
+
 /// Makes a client for each node that openraft wants to speak with.
 pub struct Network<R: Runtime> {
     id: NodeId,
     peers: Peers<R>,
+    on_their_way: OnTheirWay,
 }
 
 impl<R: Runtime> Network<R> {
-    /// The network of node `id`.
-    pub fn new(id: NodeId, peers: Peers<R>) -> Self {
-        Self { id, peers }
+    /// The network of node `id`, which counts what is on its way.
+    pub fn new(id: NodeId, peers: Peers<R>, on_their_way: OnTheirWay) -> Self {
+        Self {
+            id,
+            peers,
+            on_their_way,
+        }
     }
 
     fn client(&self, target: NodeId, lane: Lane) -> Client<R> {
@@ -102,6 +176,7 @@ impl<R: Runtime> Network<R> {
             target,
             lane,
             peers: self.peers.clone(),
+            on_their_way: self.on_their_way.clone(),
         }
     }
 }
@@ -128,6 +203,7 @@ pub struct Client<R: Runtime> {
     target: NodeId,
     lane: Lane,
     peers: Peers<R>,
+    on_their_way: OnTheirWay,
 }
 
 impl<R: Runtime> Client<R> {
@@ -219,8 +295,7 @@ fn streaming<R: Runtime>(error: RpcError<R>) -> StreamingError<Types<R>> {
 struct Appending<R: Runtime, S> {
     input: S,
     input_ended: bool,
-    /// The bytes of each that was not answered yet.
-    in_flight: VecDeque<usize>,
+    in_flight: InFlight,
     stream: LinkStream<R>,
     silence_max: Duration,
     /// Whether a link that is silent for too long is given up, with what waits in it.
@@ -233,13 +308,8 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
     /// How long the next answer may take: what is on its way takes its time on a slow line, or a slow disk. To send it
     /// again before it can have arrived would never end, and fill the link.
     fn patience(&self) -> Duration {
-        let bytes: usize = self.in_flight.iter().sum();
-        self.silence_max + Duration::from_millis(bytes as u64 * 1000 / limits::APPEND_BYTES_PER_SECOND_MIN)
-    }
-
-    fn has_room(&self) -> bool {
-        let bytes: usize = self.in_flight.iter().sum();
-        self.in_flight.len() < limits::APPENDS_IN_FLIGHT_MAX && bytes < limits::APPENDS_IN_FLIGHT_BYTES_MAX
+        let bytes = self.in_flight.bytes as u64;
+        self.silence_max + Duration::from_millis(bytes * 1000 / limits::APPEND_BYTES_PER_SECOND_MIN)
     }
 
     async fn next(&mut self) -> Option<Result<StreamAppendResult<R>, RpcError<R>>> {
@@ -249,11 +319,11 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
             if self.input_ended && self.in_flight.is_empty() {
                 return None;
             }
-            let has_room = self.has_room();
+            let has_room = self.in_flight.has_room();
             tokio::select! {
                 biased;
                 answer = self.stream.receive(), if !self.in_flight.is_empty() => {
-                    self.in_flight.pop_front();
+                    self.in_flight.answered();
                     let Some(answer) = answer else { return self.fail(failed(CallError::Broken)) };
                     let answer = match decode::<R, StreamAppendResult<R>>(&answer) {
                         Ok(answer) => answer,
@@ -267,7 +337,7 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
                     let Some(request) = request else { self.input_ended = true; continue };
                     let sent = match encode(&request) {
                         Ok(body) => {
-                            self.in_flight.push_back(body.len());
+                            self.in_flight.sent(body.len());
                             self.stream.send(verb::APPEND, body).await.map_err(failed)
                         }
                         Err(error) => Err(error),
@@ -342,7 +412,7 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
             let appending = Appending {
                 input_ended: false,
                 input: futures::stream::iter([first]).chain(input),
-                in_flight: VecDeque::new(),
+                in_flight: InFlight::new(self.target, self.on_their_way.clone()),
                 stream,
                 silence_max,
                 closes: self.lane != Lane::Urgent,

@@ -17,7 +17,7 @@ fn after(operations: Vec<Operation>) -> Keyspace {
 
 fn written(keyspace: &Keyspace) -> Vec<u8> {
     let mut bytes = Vec::new();
-    keyspace.write_checkpoint(&mut bytes).unwrap();
+    keyspace.clone().write_checkpoint(&mut bytes).unwrap();
     bytes
 }
 

@@ -5,7 +5,7 @@ use openraft::errors::RPCError;
 use openraft::network::RPCOption;
 use openraft::{EntryPayload, RaftNetworkFactory as _, RaftNetworkV2 as _};
 
-use super::super::network::{Client, Network};
+use super::super::network::{Client, Network, OnTheirWay};
 use super::super::types::{AppendEntriesRequest, Batch, Entry, StreamAppendResult};
 use super::*;
 use crate::transport::Connection;
@@ -42,7 +42,11 @@ impl Follower {
     }
 
     async fn client(&self) -> Client<Tokio> {
-        let mut network = Network::new(id(1), self.peers.clone());
+        self.counting_client(OnTheirWay::default()).await
+    }
+
+    async fn counting_client(&self, on_their_way: OnTheirWay) -> Client<Tokio> {
+        let mut network = Network::new(id(1), self.peers.clone(), on_their_way);
         network.new_client(id(2), &Member::default()).await
     }
 }
@@ -96,7 +100,8 @@ async fn what_is_on_its_way_to_a_follower_that_takes_nothing_is_bounded() {
         std::future::pending::<()>().await;
     })
     .await;
-    let mut client = follower.client().await;
+    let on_their_way = OnTheirWay::default();
+    let mut client = follower.counting_client(on_their_way.clone()).await;
     let taken = Arc::new(AtomicUsize::new(0));
     let counted = taken.clone();
     let input = futures::stream::iter(1..).map(move |index| {
@@ -111,6 +116,10 @@ async fn what_is_on_its_way_to_a_follower_that_takes_nothing_is_bounded() {
         (PIECE..=limits::APPENDS_IN_FLIGHT_BYTES_MAX + PIECE).contains(&bytes),
         "{bytes}"
     );
+    let counted = on_their_way.bytes()[&id(2)];
+    assert!((bytes..bytes + PIECE).contains(&counted), "{counted} of {bytes}");
+    drop(answers);
+    assert_eq!(on_their_way.bytes(), BTreeMap::new(), "nothing waits for it any more");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ fn files(folder: &Path) -> Vec<String> {
 fn bytes_of(index: u64) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoints, _) = open(dir.path());
-    let file = checkpoints.write(meta(index), &state(index)).unwrap();
+    let file = checkpoints.write(meta(index), state(index)).unwrap();
     fs::read(file.path()).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn what_was_written_is_found_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoints, none) = open(dir.path());
     assert!(none.is_none());
-    checkpoints.write(meta(3), &state(3)).unwrap();
+    checkpoints.write(meta(3), state(3)).unwrap();
     drop(checkpoints);
     let (checkpoints, found) = open(dir.path());
     let (found_meta, found_state) = found.unwrap();
@@ -114,7 +114,7 @@ fn a_bit_that_flips_anywhere_is_noticed() {
 fn a_damaged_checkpoint_is_an_error_at_the_start_and_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoints, _) = open(dir.path());
-    let path = checkpoints.write(meta(3), &state(3)).unwrap().path().to_owned();
+    let path = checkpoints.write(meta(3), state(3)).unwrap().path().to_owned();
     drop(checkpoints);
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -133,7 +133,7 @@ fn a_damaged_checkpoint_is_an_error_at_the_start_and_is_left_alone() {
 #[test]
 fn a_checkpoint_of_another_cluster_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    open(dir.path()).0.write(meta(3), &state(3)).unwrap();
+    open(dir.path()).0.write(meta(3), state(3)).unwrap();
     let other = genesis_named("other", 3);
     let error = Checkpoints::open(
         Arc::new(crate::files::SystemFiles::default()),
@@ -165,7 +165,7 @@ fn a_newer_format_is_refused() {
 #[test]
 fn what_was_never_finished_is_removed_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
-    open(dir.path()).0.write(meta(3), &state(3)).unwrap();
+    open(dir.path()).0.write(meta(3), state(3)).unwrap();
     fs::write(dir.path().join("00000000000000000009.part"), b"half").unwrap();
     fs::write(dir.path().join("a note of the operator"), b"mine").unwrap();
     let (_, found) = open(dir.path());
@@ -179,8 +179,8 @@ fn what_was_never_finished_is_removed_at_the_next_start() {
 fn an_older_checkpoint_stays_for_as_long_as_somebody_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoints, _) = open(dir.path());
-    let held = checkpoints.write(meta(1), &state(1)).unwrap();
-    checkpoints.write(meta(2), &state(2)).unwrap();
+    let held = checkpoints.write(meta(1), state(1)).unwrap();
+    checkpoints.write(meta(2), state(2)).unwrap();
     assert_eq!(checkpoints.read(held.path()).unwrap().0, meta(1));
     let path = held.path().to_owned();
     drop(held);
@@ -195,7 +195,7 @@ fn a_checkpoint_that_took_long_does_not_replace_a_newer_one() {
     checkpoints
         .adopt(meta(9), received(&checkpoints, &bytes_of(9)).unwrap())
         .unwrap();
-    let late = checkpoints.write(meta(4), &state(4)).unwrap();
+    let late = checkpoints.write(meta(4), state(4)).unwrap();
     assert_eq!(checkpoints.read(late.path()).unwrap().0, meta(4));
     drop(late);
     assert_eq!(checkpoints.current().unwrap().0, meta(9));
@@ -208,7 +208,7 @@ fn a_checkpoint_that_took_long_does_not_replace_a_newer_one() {
 fn a_received_checkpoint_counts_only_once_it_is_installed() {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoints, _) = open(dir.path());
-    checkpoints.write(meta(4), &state(4)).unwrap();
+    checkpoints.write(meta(4), state(4)).unwrap();
     let file = received(&checkpoints, &bytes_of(9)).unwrap();
     // A crash here leaves the part behind, and the next start goes on from the older one.
     let names = files(dir.path());
