@@ -86,6 +86,7 @@ impl<R: Runtime> Driver<R> {
     pub async fn run(mut self) {
         let cadence = self.genesis.declaration().strategy().reconciliation;
         let mut ticks = Ticks::<R>::every(cadence);
+        let mut has_led = false;
         loop {
             tokio::select! {
                 biased;
@@ -100,7 +101,8 @@ impl<R: Runtime> Driver<R> {
                 return;
             }
             self.remember(&raft);
-            if raft.leads {
+            has_led |= raft.leads;
+            if raft.leads || (has_led && is_planted(Bug::ActsWhenDeposed)) {
                 self.reconcile().await;
                 self.keep_house().await;
             } else {
