@@ -196,6 +196,16 @@ impl<R: Runtime> Client<R> {
     }
 }
 
+/// Sends one append and waits for its answer.
+async fn append_alone<R: Runtime>(
+    link: &Link<R>,
+    request: &AppendEntriesRequest<R>,
+    limit: Duration,
+) -> Result<StreamAppendResult<R>, RpcError<R>> {
+    let answer = link.call(verb::APPEND, encode(request)?, limit).await;
+    decode(&answer.map_err(failed)?)
+}
+
 fn refused<R: Runtime>(reason: String) -> StreamingError<Types<R>> {
     StreamingError::Network(NetworkError::new(&io::Error::other(reason)))
 }
@@ -223,8 +233,6 @@ struct Appending<R: Runtime, S> {
     in_flight: VecDeque<usize>,
     stream: LinkStream<R>,
     silence_max: Duration,
-    /// Whether a link that is silent for too long is given up, with what waits in it.
-    closes: bool,
     timeout: Timeout<Types<R>>,
     over: bool,
 }
@@ -278,9 +286,8 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
                     silence.set(R::sleep(self.patience()));
                 }
                 () = &mut silence, if !self.in_flight.is_empty() => {
-                    if self.closes {
-                        self.stream.close_link();
-                    }
+                    // A link that is silent for too long is given up, with what waits in it.
+                    self.stream.close_link();
                     return self.fail(RpcError::Timeout(self.timeout.clone()));
                 }
             }
@@ -326,12 +333,22 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
                 return Ok(futures::stream::empty().boxed());
             };
             let link = self.link(self.lane, option.soft_ttl()).await?;
+            let input = futures::stream::iter([first]).chain(input);
+            if self.lane == Lane::Urgent {
+                // A heartbeat is one request with one answer, many times a second: a stream and its queue for each would
+                // cost more than all the rest of it.
+                let limit = option.soft_ttl();
+                let answers = futures::stream::unfold(Some((link, input)), move |state| async move {
+                    let (link, mut input) = state?;
+                    let answer = append_alone(&link, &input.next().await?, limit).await;
+                    let goes_on = matches!(answer, Ok(Ok(_)));
+                    Some((answer, goes_on.then_some((link, input))))
+                });
+                return Ok(answers.boxed());
+            }
             let stream = link.stream(limits::APPENDS_IN_FLIGHT_MAX + 1).map_err(failed)?;
             // A sync may take longer than a heartbeat; silence is only taken for a loss after the longer of the two.
-            let floor = match self.lane {
-                Lane::Urgent => Duration::ZERO,
-                _ => Duration::from_millis(limits::APPEND_SILENCE_MS_MAX),
-            };
+            let floor = Duration::from_millis(limits::APPEND_SILENCE_MS_MAX);
             let silence_max = option.soft_ttl().max(floor);
             let timeout = Timeout {
                 action: RPCTypes::AppendEntries,
@@ -341,11 +358,10 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
             };
             let appending = Appending {
                 input_ended: false,
-                input: futures::stream::iter([first]).chain(input),
+                input,
                 in_flight: VecDeque::new(),
                 stream,
                 silence_max,
-                closes: self.lane != Lane::Urgent,
                 timeout,
                 over: false,
             };
@@ -434,6 +450,8 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
     let _stop_tasks = stop.clone().drop_guard();
     R::detach(stop.clone().run_until_cancelled_owned(write(sink, queue)));
     let mut append: Option<(u64, mpsc::Sender<AppendEntriesRequest<R>>)> = None;
+    // The call whose first append was refused: nothing more of it is taken.
+    let mut ended: Option<u64> = None;
     let mut incoming = None;
     while let Some(Ok(frame)) = frames.next().await {
         let Some(Message { verb, call, body }) = Message::decode(frame) else {
@@ -441,9 +459,24 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
         };
         let answer = match verb {
             verb::APPEND => {
-                let Ok(request) = decode::<R, _>(&body) else { return };
+                let Ok(request) = decode::<R, AppendEntriesRequest<R>>(&body) else {
+                    return;
+                };
                 *heard_leader.lock() = InstantOf::<R>::now();
-                if append.as_ref().is_none_or(|(current, _)| *current != call) {
+                let begins = append.as_ref().is_none_or(|(current, _)| *current != call);
+                if begins && ended == Some(call) {
+                    continue;
+                }
+                if begins && request.entries.is_empty() {
+                    // A heartbeat, or a stream's first look. Answered here it needs no stream, and no order but this one.
+                    let Some(answer) = append_one(&raft, request).await else {
+                        return;
+                    };
+                    ended = answer.is_err().then_some(call);
+                    reply(&answers, verb, call, &answer).await;
+                    continue;
+                }
+                if begins {
                     append = Some((call, start_append(call, &raft, &answers, &stop)));
                 }
                 if let Some((_, requests)) = &append {
@@ -528,6 +561,16 @@ async fn off_the_runtime<R: Runtime, T: Send + 'static>(
         Ok(done) => done.map_err(|error| chain(&error)),
         Err(error) => Err(chain(&error)),
     }
+}
+
+/// Gives Raft one append. None when Raft has stopped.
+async fn append_one<R: Runtime>(raft: &Raft<R>, request: AppendEntriesRequest<R>) -> Option<StreamAppendResult<R>> {
+    let (before, last) = (
+        request.prev_log_id,
+        request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id),
+    );
+    let answer = raft.append_entries(request).await.ok()?;
+    Some(answer.into_stream_result(before, last))
 }
 
 fn start_append<R: Runtime>(
