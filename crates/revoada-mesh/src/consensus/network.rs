@@ -55,8 +55,11 @@ struct SnapshotBegin {
     bytes: u64,
 }
 
+/// Room for a message without entries, so that the many small ones grow their buffer at no time.
+const MESSAGE_BYTES: usize = 256;
+
 fn encode<R: Runtime, T: Serialize>(value: &T) -> Result<Bytes, RpcError<R>> {
-    cbor4ii::serde::to_vec(Vec::new(), value)
+    cbor4ii::serde::to_vec(Vec::with_capacity(MESSAGE_BYTES), value)
         .map(Bytes::from)
         .map_err(|error| {
             RpcError::Network(NetworkError::new(&io::Error::other(format!(
@@ -623,7 +626,7 @@ fn start_append<R: Runtime>(
 }
 
 async fn reply<T: Serialize>(answers: &mpsc::Sender<Message>, verb: u8, call: u64, answer: &T) -> bool {
-    match cbor4ii::serde::to_vec(Vec::new(), answer) {
+    match cbor4ii::serde::to_vec(Vec::with_capacity(MESSAGE_BYTES), answer) {
         Ok(body) => answers
             .send(Message {
                 verb,

@@ -415,7 +415,8 @@ fn look_behind(file: &dyn OpenFile, salt: Salt, from: u64, sequence: u64) -> io:
 
 /// Where the last byte at or behind `from` that is not zero ends.
 fn nonzero_end(file: &dyn OpenFile, from: u64) -> io::Result<Option<u64>> {
-    let (mut chunk, zeros) = (vec![0; LOG_READ_CHUNK_BYTES], vec![0; LOG_READ_CHUNK_BYTES]);
+    let room = (file.len()?.saturating_sub(from) as usize).min(LOG_READ_CHUNK_BYTES);
+    let (mut chunk, zeros) = (vec![0; room], vec![0; room]);
     let (mut offset, mut end) = (from, None);
     loop {
         let count = read_up_to(file, &mut chunk, offset)?;
@@ -459,7 +460,8 @@ impl<'a> Window<'a> {
         }
         let held = self.start..self.start + self.filled as u64;
         if offset < held.start || offset + bytes as u64 > held.end {
-            self.buffer.resize(bytes.max(LOG_READ_CHUNK_BYTES), 0);
+            let left = (self.length - offset) as usize;
+            self.buffer.resize(left.min(LOG_READ_CHUNK_BYTES).max(bytes), 0);
             self.start = offset;
             self.filled = read_up_to(self.file, &mut self.buffer, offset)?;
         }
