@@ -8,6 +8,7 @@
 pub mod client;
 mod cluster;
 mod faces;
+pub mod simulation;
 pub mod system;
 
 pub use revoada_attest as attest;
@@ -17,6 +18,7 @@ pub use revoada_store as store;
 
 pub use cluster::{Cluster, ClusterBackend, ClusterBuilder, ClusterRuntimeError};
 pub use faces::NativeFaces;
+pub use simulation::{simulate, simulate_topology};
 pub use revoada_core::declaration::{
     ClusterCoherenceError, ClusterDeclaration, FabricFace, FabricStrategy, FaceKind, ReconciliationCadence,
 };

@@ -19,10 +19,15 @@ mod tally;
 mod tests;
 mod timing;
 
+use std::sync::Arc;
+
 use revoada_attest::NodeKey;
-use revoada_core::declaration::ClusterDeclaration;
+use revoada_core::declaration::{
+    BackendSpec, ClusterCoherenceError, ClusterDeclaration, DraftDeclaration, FabricFace, FabricStrategy,
+};
 use revoada_core::error::ErrorKind;
 use revoada_core::genesis::{Founder, Genesis, GenesisError};
+use revoada_core::topology::TopologyStrategy;
 
 pub use faults::{Faults, FaultsError, FaultsFile};
 pub use report::{Downtime, Loss, Losses, Report, Span};
@@ -54,11 +59,11 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Ten years of a homelab.
+    /// A hundred years of a homelab: as ten clusters live in ten years.
     fn default() -> Self {
         Self {
             faults: Faults::homelab(),
-            years: 10.0,
+            years: 100.0,
             seed: 1,
             nodes: None,
             zones: 0,
@@ -103,6 +108,9 @@ pub enum SimulateError {
         #[source]
         source: FaultsError,
     },
+    /// The topology does not fit a declaration.
+    #[error("the declaration is not coherent")]
+    Incoherent(#[source] ClusterCoherenceError),
     /// The cluster cannot be made of these nodes.
     #[error("no cluster can be made")]
     Genesis(#[source] GenesisError),
@@ -125,6 +133,24 @@ impl SimulateError {
 /// [`SimulateError`] names what is out of range; nothing was simulated.
 pub fn simulate(declaration: &ClusterDeclaration, options: &Options) -> Result<Report, SimulateError> {
     simulate_with(declaration, options, &mut |_| {})
+}
+
+/// [`simulate`] for a topology alone, under the prescribed strategy.
+///
+/// # Errors
+/// As [`simulate`], and [`SimulateError::Incoherent`] for a topology that no cluster can have.
+pub fn simulate_topology(topology: impl TopologyStrategy, options: &Options) -> Result<Report, SimulateError> {
+    let least = topology.nodes_min();
+    let size = if topology.voters(least) == 1 { 1 } else { 3 };
+    let draft = DraftDeclaration {
+        name: "simulated".to_owned(),
+        strategy: FabricStrategy::prescribed_homelab().with_size(size),
+        face: FabricFace::prescribed_native(),
+        topology: Arc::new(topology),
+        backend: BackendSpec::openraft(),
+    };
+    let declaration = ClusterDeclaration::prove(draft).map_err(SimulateError::Incoherent)?;
+    simulate(&declaration, options)
 }
 
 /// [`simulate`] that says now and then how much of it is done, from 0 to 1.

@@ -22,16 +22,6 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Crash,
-        Self::Machine,
-        Self::Disk,
-        Self::Reboot,
-        Self::Isolation,
-        Self::Split,
-        Self::Zone,
-    ];
-
     /// The name used in every output.
     pub(super) const fn name(self) -> &'static str {
         match self {
