@@ -99,6 +99,8 @@ pub(super) struct Fleet<'a> {
     end_ms: u64,
     /// From when on nothing fails any more.
     pub(super) calm_from_ms: u64,
+    /// Whether the driver plans at each of its ticks, and not only where time has something to say.
+    pub(super) ticks_always: bool,
     pub(super) now_ms: u64,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     queued: u64,
@@ -190,6 +192,7 @@ impl<'a> Fleet<'a> {
             timing: Timing::of(genesis),
             end_ms,
             calm_from_ms: u64::MAX,
+            ticks_always: false,
             now_ms: 0,
             queue: BinaryHeap::new(),
             queued: 0,
@@ -741,7 +744,8 @@ impl<'a> Fleet<'a> {
             let held = record.quarantined.as_ref().and_then(|held| held.alive_since_ms);
             [damped, held.map(|since_ms| since_ms + QUARANTINE_ALIVE_MS)]
         });
-        let next = times.flatten().filter(|at_ms| *at_ms > wall_ms).min();
+        let always = self.ticks_always.then_some(wall_ms + 1);
+        let next = times.flatten().filter(|at_ms| *at_ms > wall_ms).chain(always).min();
         let Some(at_ms) = next.map(|at_ms| (at_ms - BEGINNING_MS).next_multiple_of(self.timing.tick_ms)) else {
             return;
         };

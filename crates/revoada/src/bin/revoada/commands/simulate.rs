@@ -1,5 +1,6 @@
 //! `simulate`: what becomes of a declaration over years of failures. Needs no cluster, and touches none.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -249,7 +250,8 @@ fn render(arguments: &Simulate, faults: &Faults, subjects: &[Subject], reports: 
         let Report {
             nodes, voters_declared, ..
         } = report;
-        Cell::from(format!("{nodes}, {voters_declared} vote, {} may be lost", report.survives_declared))
+        let may = report.survives_declared;
+        Cell::from(format!("{nodes}, {voters_declared} vote, {may} may be lost"))
     });
     row("availability", &|report| Cell::styled(availability(report), Style::Bold));
     row("no writes, in a year", &|report| length(report.downtime.per_year_ms).into());
@@ -262,19 +264,24 @@ fn render(arguments: &Simulate, faults: &Faults, subjects: &[Subject], reports: 
     });
     row("fewer voters than declared", &|report| span(&report.reduced_redundancy).into());
     row("one more loss would stop it", &|report| span(&report.no_loss_survived).into());
-    row("transitions", &|report| {
-        let moves = report.transitions.iter().filter(|(kind, _)| **kind != "admit");
-        counts(moves).into()
-    });
-    row("failures", &|report| counts(report.failures.iter()).into());
+    let kinds = |of: &dyn Fn(&Report) -> &BTreeMap<&'static str, u64>| -> BTreeSet<&'static str> {
+        reports.iter().flat_map(|report| of(report).keys().copied()).collect()
+    };
+    // An admission is a birth, and no change of a role.
+    for kind in kinds(&|report| &report.transitions).into_iter().filter(|kind| *kind != "admit") {
+        row(&format!("transitions: {kind}"), &|report| count(&report.transitions, kind).into());
+    }
+    for kind in kinds(&|report| &report.failures) {
+        row(&format!("failures: {kind}"), &|report| count(&report.failures, kind).into());
+    }
     if reports.iter().any(|report| report.recoveries > 0) {
         row("operator had to recover", &|report| {
-            Cell::styled(format!("{} times", report.recoveries), Style::Bad)
+            Cell::styled(times(report.recoveries), Style::Bad)
         });
     }
     if reports.iter().any(|report| report.everything_lost > 0) {
         row("everything was lost", &|report| {
-            Cell::styled(format!("{} times", report.everything_lost), Style::Bad)
+            Cell::styled(times(report.everything_lost), Style::Bad)
         });
     }
     let names = subjects.iter().map(|subject| subject.label.as_str());
@@ -299,24 +306,24 @@ fn availability(report: &Report) -> String {
 }
 
 fn span(span: &Span) -> String {
+    let (times, total) = (times(span.count), length(span.total_ms as f64));
     match span.count {
-        0 => "never".to_owned(),
-        1 => format!("once, {}", length(span.total_ms as f64)),
-        count => format!(
-            "{count} times, {}, at most {}",
-            length(span.total_ms as f64),
-            length(span.longest_ms as f64)
-        ),
+        0 => times,
+        1 => format!("{times}, {total}"),
+        _ => format!("{times}, {total}, at most {}", length(span.longest_ms as f64)),
     }
 }
 
-fn counts<'a>(counts: impl Iterator<Item = (&'a &'static str, &'a u64)>) -> String {
-    let counts: Vec<String> = counts.map(|(kind, count)| format!("{count} {kind}")).collect();
-    if counts.is_empty() {
-        "none".to_owned()
-    } else {
-        counts.join(", ")
+fn times(count: u64) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
     }
+}
+
+fn count(counts: &BTreeMap<&'static str, u64>, kind: &str) -> String {
+    counts.get(kind).copied().unwrap_or(0).to_string()
 }
 
 /// A length of time in the unit that suits it.
