@@ -10,8 +10,8 @@ use super::report::Report;
 use super::tally::{SLICES, Slice};
 
 const WIDTH: f64 = 960.0;
-const LEFT: f64 = 170.0;
-const RIGHT: f64 = 20.0;
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 60.0;
 const TOP: f64 = 64.0;
 const LANE: f64 = 44.0;
 const GAP: f64 = 10.0;
@@ -21,7 +21,7 @@ const RUN: f64 = 58.0 + LANES as f64 * (LANE + GAP);
 const SHORTEST_MS: f64 = 100.0;
 
 const STYLE: &str = "\
-text{font:12px system-ui,sans-serif;fill:#24292f}.big{font-size:15px;font-weight:600}.dim{fill:#6e7781}\
+text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:9px}.big{font-size:15px;font-weight:600}.dim{fill:#6e7781}\
 .ground{fill:#fff}.lane{fill:#f3f4f6}.line{stroke:#d0d7de;stroke-width:1}\
 .down{fill:#cf222e}.reduced{fill:#bf8700}.moved{fill:#0969da}\
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#8b949e}.ground{fill:#0d1117}.lane{fill:#161b22}\
@@ -35,9 +35,9 @@ pub fn timeline(title: &str, runs: &[(String, &Report)]) -> String {
          viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"big\" x=\"20\" y=\"28\">{title}</text>\n\
-         <text class=\"dim\" x=\"20\" y=\"47\">Heights of times are logarithmic: the lines stand for 1 s, 1 min, 1 h, 1 d \
-         within one slice of the picture.</text>\n",
-        title = escaped(title)
+         <text class=\"dim\" x=\"20\" y=\"47\">Each bar is {slice}; heights of times are logarithmic.</text>\n",
+        title = escaped(title),
+        slice = runs.first().map_or_else(String::new, |(_, report)| length(report.slice_ms)),
     );
     for (number, (name, report)) in runs.iter().enumerate() {
         draw(&mut svg, TOP + number as f64 * RUN, name, report);
@@ -56,38 +56,42 @@ fn draw(svg: &mut String, top: f64, name: &str, report: &Report) {
     };
     let losses = &report.quorum_losses.span;
     let summary = format!(
-        "{} · {} nodes, {} vote · {nines} · {} losses of the quorum",
+        "{} · {} nodes, {} vote · {nines} · quorum lost: {}",
         report.id, report.nodes, report.voters_declared, losses.count
     );
     text(svg, "dim", 20.0, top + 35.0, &summary);
     let down = |slice: &Slice| log_height(slice.down_ms as f64, slice_ms);
     let reduced = |slice: &Slice| log_height(slice.reduced_ms as f64, slice_ms);
     let moved = |slice: &Slice| slice.promotions as f64 / promotions_max.max(1) as f64;
-    let moved_name = format!("promotions (at most {promotions_max})");
+    let moved_name = format!("promotions (≤ {promotions_max})");
     let lanes: [(&str, &str, &dyn Fn(&Slice) -> f64, bool); LANES] = [
         ("down", "no writes", &down, true),
-        ("reduced", "fewer voters than declared", &reduced, true),
+        ("reduced", "too few voters", &reduced, true),
         ("moved", &moved_name, &moved, false),
     ];
     let lanes_top = top + 46.0;
     for (number, (class, label, height, timed)) in lanes.into_iter().enumerate() {
         let y = lanes_top + number as f64 * (LANE + GAP);
-        lane(svg, y, class, label, &report.slices, height);
+        ground(svg, y, label);
         if timed {
             rulers(svg, y, slice_ms);
         }
+        lane(svg, y, class, &report.slices, height);
     }
     years(svg, lanes_top, lanes_top + LANES as f64 * (LANE + GAP) - GAP, report);
 }
 
-fn lane(svg: &mut String, y: f64, class: &str, label: &str, slices: &[Slice], height: &dyn Fn(&Slice) -> f64) {
+fn ground(svg: &mut String, y: f64, label: &str) {
     let width = WIDTH - LEFT - RIGHT;
     text(svg, "dim", 20.0, y + LANE / 2.0 + 4.0, label);
     let _ = writeln!(
         svg,
         "<rect class=\"lane\" x=\"{LEFT}\" y=\"{y}\" width=\"{width}\" height=\"{LANE}\"/>"
     );
-    let step = width / slices.len().max(1) as f64;
+}
+
+fn lane(svg: &mut String, y: f64, class: &str, slices: &[Slice], height: &dyn Fn(&Slice) -> f64) {
+    let step = (WIDTH - LEFT - RIGHT) / slices.len().max(1) as f64;
     let mut path = String::new();
     for (index, slice) in slices.iter().enumerate() {
         let tall = height(slice);
@@ -103,10 +107,11 @@ fn lane(svg: &mut String, y: f64, class: &str, label: &str, slices: &[Slice], he
 
 /// Lines at a second, a minute, an hour and a day, as far as a slice is longer.
 fn rulers(svg: &mut String, y: f64, slice_ms: f64) {
-    for ms in [1e3, 60e3, 3_600e3, 86_400e3] {
+    for (ms, label) in [(1e3, "1 s"), (60e3, "1 min"), (3_600e3, "1 h"), (86_400e3, "1 d")] {
         if ms < slice_ms {
             let y = y + LANE * (1.0 - log_height(ms, slice_ms));
             line(svg, (LEFT, y), (WIDTH - RIGHT, y));
+            text(svg, "dim small", WIDTH - RIGHT + 6.0, y + 3.0, label);
         }
     }
 }
@@ -127,6 +132,15 @@ fn years(svg: &mut String, top: f64, bottom: f64, report: &Report) {
         let label = if at == 0.0 { format!("{unit} 0") } else { format!("{at}") };
         text(svg, "dim", x - 3.0, bottom + 15.0, &label);
         at += step;
+    }
+}
+
+/// A length of time in days or, of short runs, in hours or minutes.
+fn length(ms: u64) -> String {
+    match ms as f64 / 60e3 {
+        minutes if minutes >= 1_440.0 => format!("{:.1} days", minutes / 1_440.0),
+        minutes if minutes >= 60.0 => format!("{:.1} hours", minutes / 60.0),
+        minutes => format!("{minutes:.1} minutes"),
     }
 }
 

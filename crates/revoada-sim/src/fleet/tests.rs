@@ -151,9 +151,9 @@ fn where_nothing_fails_nothing_happens() {
 #[test]
 fn the_shape_is_back_once_faults_stop_whatever_failed() {
     for topology in TOPOLOGIES {
-        for seed in 1..=8 {
+        for seed in 1..=4 {
             for (zones, faults) in [(0, absurd()), (3, absurd()), (3, Faults::harsh())] {
-                let days = if faults.name == "absurd" { 4 } else { 200 };
+                let days = if faults.name == "absurd" { 2 } else { 100 };
                 let options = Options {
                     seed,
                     zones,
@@ -167,7 +167,7 @@ fn the_shape_is_back_once_faults_stop_whatever_failed() {
 
 #[test]
 fn a_thousand_nodes_keep_their_shape() {
-    for (topology, days) in [("cluster-3m-nw", 20), ("mesh-all-peers", 20), ("phalanx", 2)] {
+    for (topology, days) in [("cluster-3m-nw", 4), ("mesh-all-peers", 4)] {
         let options = Options {
             zones: 20,
             ..options(1_000, Faults::harsh())
@@ -176,8 +176,34 @@ fn a_thousand_nodes_keep_their_shape() {
         let each = took / report.plans.max(1) as u32;
         let failed: u64 = report.failures.values().sum();
         println!("{topology}: {days} days, {failed} failures, {} plans, {took:.1?}, {each:.0?} each", report.plans);
+        // Measured: some milliseconds. A bound that a loaded machine keeps as well.
         assert!(each < Duration::from_millis(500), "{topology}: {each:?} for each plan");
     }
+}
+
+#[test]
+fn four_hundred_voters_of_a_thousand_nodes_keep_their_shape() {
+    let options = Options {
+        zones: 20,
+        ..options(1_000, Faults::harsh())
+    };
+    let genesis = born(&declared("phalanx", 1_000), 1_000, 20).expect("they make a cluster");
+    let mut fleet = Fleet::new(&genesis, &options, DAY_MS / 12);
+    fleet.calm_from_ms = DAY_MS / 24;
+    let began = Instant::now();
+    let mut there = 0;
+    let report = fleet.run(&mut |_| {}, &mut |fleet| {
+        let voters = &fleet.observed.voters;
+        there = fleet
+            .machines
+            .iter()
+            .filter(|machine| machine.present && voters.contains(&machine.id))
+            .count();
+    });
+    let each = began.elapsed() / report.plans.max(1) as u32;
+    println!("phalanx: {} plans, {each:.0?} each", report.plans);
+    assert_eq!((report.voters_declared, there), (401, 401));
+    assert_eq!(report.promoted_while_lost, 0);
 }
 
 #[test]
