@@ -18,7 +18,6 @@ pub use revoada_store as store;
 
 pub use cluster::{Cluster, ClusterBackend, ClusterBuilder, ClusterRuntimeError};
 pub use faces::NativeFaces;
-pub use simulation::{simulate, simulate_topology};
 pub use revoada_core::declaration::{
     ClusterCoherenceError, ClusterDeclaration, FabricFace, FabricStrategy, FaceKind, ReconciliationCadence,
 };
@@ -27,3 +26,4 @@ pub use revoada_core::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quoru
 pub use revoada_mesh::keyspace::RaftBackend;
 pub use revoada_store::admin::HealthReport as ClusterHealth;
 pub use revoada_store::{FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
+pub use simulation::{simulate, simulate_topology};

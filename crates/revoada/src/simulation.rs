@@ -85,7 +85,10 @@ mod tests {
 
     fn refused(text: &str) -> String {
         let error = read_faults("rates.yaml", text).expect_err(text);
-        format!("{error}; {}", error.source().map(ToString::to_string).unwrap_or_default())
+        format!(
+            "{error}; {}",
+            error.source().map(ToString::to_string).unwrap_or_default()
+        )
     }
 
     #[test]

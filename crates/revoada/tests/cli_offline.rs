@@ -551,7 +551,12 @@ fn what_cannot_be_simulated_is_refused_before_anything_runs() {
         let mut all = vec!["simulate"];
         all.extend(arguments);
         let ran = folder.run(&all);
-        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{arguments:?}: {}", ran.stderr);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (code, ""),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
     };
     refused(&[], 2, "FILE");

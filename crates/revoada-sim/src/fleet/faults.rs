@@ -45,10 +45,18 @@ pub struct Faults {
 #[serde(deny_unknown_fields)]
 pub struct Failing {
     /// The mean time between two failures.
-    #[serde(rename(serialize = "mtbf_ms"), serialize_with = "to_ms", deserialize_with = "from_text")]
+    #[serde(
+        rename(serialize = "mtbf_ms"),
+        serialize_with = "to_ms",
+        deserialize_with = "from_text"
+    )]
     pub mtbf: Duration,
     /// The mean time to repair.
-    #[serde(rename(serialize = "mttr_ms"), serialize_with = "to_ms", deserialize_with = "from_text")]
+    #[serde(
+        rename(serialize = "mttr_ms"),
+        serialize_with = "to_ms",
+        deserialize_with = "from_text"
+    )]
     pub mttr: Duration,
 }
 
@@ -59,7 +67,11 @@ pub struct Wearing {
     /// The annual failure rate: 0.0157 is 1.57 % a year.
     pub afr: f64,
     /// The mean time until another is in its place.
-    #[serde(rename(serialize = "mttr_ms"), serialize_with = "to_ms", deserialize_with = "from_text")]
+    #[serde(
+        rename(serialize = "mttr_ms"),
+        serialize_with = "to_ms",
+        deserialize_with = "from_text"
+    )]
     pub mttr: Duration,
 }
 
@@ -68,7 +80,11 @@ pub struct Wearing {
 #[serde(deny_unknown_fields)]
 pub struct Rolling {
     /// The time between the beginnings of two rounds.
-    #[serde(rename(serialize = "every_ms"), serialize_with = "to_ms", deserialize_with = "from_text")]
+    #[serde(
+        rename(serialize = "every_ms"),
+        serialize_with = "to_ms",
+        deserialize_with = "from_text"
+    )]
     pub every: Duration,
     /// How long each machine is away.
     #[serde(
@@ -284,7 +300,13 @@ impl Faults {
         };
         let rate = |kind, field, given: f64| {
             let fine = given > 0.0 && given <= PER_YEAR_MAX;
-            is(kind, field, fine, given.to_string(), "it has to be above 0, and at most 100000")
+            is(
+                kind,
+                field,
+                fine,
+                given.to_string(),
+                "it has to be above 0, and at most 100000",
+            )
         };
         for (kind, failing) in [("crashes", self.crashes), ("machines", self.machines)] {
             if let Some(Failing { mtbf, mttr }) = failing {
@@ -332,6 +354,9 @@ fn to_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::
 /// A duration as declarations write it: `150ms`, `2h`, `7d`, `3y`.
 fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| de::Error::custom(format!("`{text}` is no duration: write a number and a unit, e.g. 10m, 3d, 2y")))
+    humantime::parse_duration(&text).map_err(|_| {
+        de::Error::custom(format!(
+            "`{text}` is no duration: write a number and a unit, e.g. 10m, 3d, 2y"
+        ))
+    })
 }

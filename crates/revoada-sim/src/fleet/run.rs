@@ -246,7 +246,11 @@ impl<'a> Fleet<'a> {
             self.tally.events += 1;
             self.happens(event);
             // What happens at one time is looked at together.
-            if self.queue.peek().is_none_or(|Reverse((next_ms, ..))| *next_ms > self.now_ms) {
+            if self
+                .queue
+                .peek()
+                .is_none_or(|Reverse((next_ms, ..))| *next_ms > self.now_ms)
+            {
                 self.settle();
                 watch(&self);
             }
@@ -485,7 +489,10 @@ impl<'a> Fleet<'a> {
         self.wait();
         let lost = |node: &NodeId| !self.counts(self.numbers[node]);
         let survived = survives(&self.observed.voters, lost);
-        let there = self.numbers_of(&self.observed.voters).filter(|number| self.counts(*number)).count();
+        let there = self
+            .numbers_of(&self.observed.voters)
+            .filter(|number| self.counts(*number))
+            .count();
         let declared = voters_declared(&*self.topology, self.machines.len());
         let quorum = self.quorum().0.is_some();
         let now = Now {

@@ -60,8 +60,15 @@ pub(super) struct Stream {
 
 #[derive(Debug, Clone, Copy)]
 enum Rate {
-    Drawn { between_ms: f64, away_ms: f64 },
-    Turns { every_ms: u64, offset_ms: u64, away_ms: u64 },
+    Drawn {
+        between_ms: f64,
+        away_ms: f64,
+    },
+    Turns {
+        every_ms: u64,
+        offset_ms: u64,
+        away_ms: u64,
+    },
 }
 
 impl Stream {

@@ -37,7 +37,9 @@ pub fn timeline(title: &str, runs: &[(String, &Report)]) -> String {
          <text class=\"big\" x=\"20\" y=\"28\">{title}</text>\n\
          <text class=\"dim\" x=\"20\" y=\"47\">Each bar is {slice}; heights of times are logarithmic.</text>\n",
         title = escaped(title),
-        slice = runs.first().map_or_else(String::new, |(_, report)| length(report.slice_ms)),
+        slice = runs
+            .first()
+            .map_or_else(String::new, |(_, report)| length(report.slice_ms)),
     );
     for (number, (name, report)) in runs.iter().enumerate() {
         draw(&mut svg, TOP + number as f64 * RUN, name, report);
@@ -120,7 +122,11 @@ fn rulers(svg: &mut String, y: f64, slice_ms: f64) {
 fn years(svg: &mut String, top: f64, bottom: f64, report: &Report) {
     let width = WIDTH - LEFT - RIGHT;
     let years = report.simulated_ms as f64 / YEAR.as_millis() as f64;
-    let (length, unit) = if years < 2.0 { (years * 365.25, "day") } else { (years, "year") };
+    let (length, unit) = if years < 2.0 {
+        (years * 365.25, "day")
+    } else {
+        (years, "year")
+    };
     let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
         .into_iter()
         .find(|step| length / step <= 10.0)
@@ -129,7 +135,11 @@ fn years(svg: &mut String, top: f64, bottom: f64, report: &Report) {
     while at <= length {
         let x = LEFT + width * at / length;
         line(svg, (x, top), (x, bottom));
-        let label = if at == 0.0 { format!("{unit} 0") } else { format!("{at}") };
+        let label = if at == 0.0 {
+            format!("{unit} 0")
+        } else {
+            format!("{at}")
+        };
         text(svg, "dim", x - 3.0, bottom + 15.0, &label);
         at += step;
     }
@@ -154,10 +164,7 @@ fn log_height(ms: f64, slice_ms: f64) -> f64 {
 }
 
 fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-    let _ = writeln!(
-        svg,
-        "<path class=\"line\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/>"
-    );
+    let _ = writeln!(svg, "<path class=\"line\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/>");
 }
 
 fn text(svg: &mut String, class: &str, x: f64, y: f64, text: &str) {

@@ -78,22 +78,29 @@ fn live(topology: &str, days: u64, options: &Options) -> (Report, Duration) {
     let report = fleet.run(&mut |_| {}, &mut |fleet| {
         let voters = &fleet.observed.voters;
         assert!(!voters.is_empty(), "a cluster has a voter");
-        assert!(fleet.leader.is_none() || fleet.quorum().0.is_some(), "who leads has a quorum");
+        assert!(
+            fleet.leader.is_none() || fleet.quorum().0.is_some(),
+            "who leads has a quorum"
+        );
         if fleet.quorum().0.is_some() && fleet.leader.is_some() {
             let votes = |role| matches!(role, Role::ControlPlane | Role::Bootstrap);
             assert!(fleet.observed.roles.members().any(|record| votes(record.role)));
         }
         if fleet.now_ms > fleet.calm_from_ms {
-            let there = fleet.machines.iter().filter(|machine| machine.present);
-            let there = there.filter(|machine| voters.contains(&machine.id)).count();
-            last = format!("{} vote, {there} of them are there, {wanted} were declared", voters.len());
+            let votes = fleet.machines.iter().filter(|machine| voters.contains(&machine.id));
+            let there = votes.filter(|machine| machine.present).count();
+            last = format!(
+                "{} vote, {there} of them are there, {wanted} were declared",
+                voters.len()
+            );
         }
     });
-    assert_eq!(report.promoted_while_lost, 0, "{topology}: a lost node is never promoted");
-    if !last.is_empty() {
-        let whole = format!("{wanted} vote, {wanted} of them are there, {wanted} were declared");
-        assert_eq!(last, whole, "{topology}, seed {}: the shape is back", options.seed);
-    }
+    assert_eq!(
+        report.promoted_while_lost, 0,
+        "{topology}: a lost node is never promoted"
+    );
+    let whole = format!("{wanted} vote, {wanted} of them are there, {wanted} were declared");
+    assert_eq!(last, whole, "{topology}, seed {}: the shape is back", options.seed);
     (report, began.elapsed())
 }
 
@@ -144,7 +151,10 @@ fn where_nothing_fails_nothing_happens() {
         let report = simulate(&declared(topology, 5), &options(5, Faults::none())).expect("it is simulated");
         assert_eq!((report.availability, report.nines), (1.0, None), "{topology}");
         assert_eq!(report.transitions, BTreeMap::from([("admit", 5)]), "{topology}");
-        assert_eq!((report.reduced_redundancy.count, report.quorum_losses.span.count), (0, 0));
+        assert_eq!(
+            (report.reduced_redundancy.count, report.quorum_losses.span.count),
+            (0, 0)
+        );
     }
 }
 
@@ -167,7 +177,7 @@ fn the_shape_is_back_once_faults_stop_whatever_failed() {
 
 #[test]
 fn a_thousand_nodes_keep_their_shape() {
-    for (topology, days) in [("cluster-3m-nw", 4), ("mesh-all-peers", 4)] {
+    for (topology, days) in [("cluster-3m-nw", 2), ("mesh-all-peers", 2)] {
         let options = Options {
             zones: 20,
             ..options(1_000, Faults::harsh())
@@ -175,7 +185,10 @@ fn a_thousand_nodes_keep_their_shape() {
         let (report, took) = live(topology, days, &options);
         let each = took / report.plans.max(1) as u32;
         let failed: u64 = report.failures.values().sum();
-        println!("{topology}: {days} days, {failed} failures, {} plans, {took:.1?}, {each:.0?} each", report.plans);
+        println!(
+            "{topology}: {days} days, {failed} failures, {} plans, {took:.1?}, {each:.0?} each",
+            report.plans
+        );
         // Measured: some milliseconds. A bound that a loaded machine keeps as well.
         assert!(each < Duration::from_millis(500), "{topology}: {each:?} for each plan");
     }
@@ -218,7 +231,14 @@ fn a_plan_at_each_tick_would_find_nothing_more_to_do() {
             let mut fleet = Fleet::new(&genesis, &options, DAY_MS / 4);
             fleet.ticks_always = ticks_always;
             let report = fleet.run(&mut |_| {}, &mut |_| {});
-            let (plans, report) = (report.plans, Report { plans: 0, events: 0, ..report });
+            let (plans, report) = (
+                report.plans,
+                Report {
+                    plans: 0,
+                    events: 0,
+                    ..report
+                },
+            );
             (plans, json(&report))
         };
         let ((few, lazy), (many, eager)) = (run(false), run(true));

@@ -175,21 +175,33 @@ fn faults(name: &Path) -> Result<Faults, CliError> {
     }
     let bytes = files::read(name)?;
     let called = files::name(name);
-    let text = String::from_utf8(bytes)
-        .map_err(|error| CliError::because(revoada_core::error::ErrorKind::Invalid, format!("{called} is no text"), &error))?;
-    read_faults(&called, &text).map_err(|error| CliError::because(error.kind(), "the rates of failures cannot be used", &error))
+    let text = String::from_utf8(bytes).map_err(|error| {
+        CliError::because(
+            revoada_core::error::ErrorKind::Invalid,
+            format!("{called} is no text"),
+            &error,
+        )
+    })?;
+    read_faults(&called, &text)
+        .map_err(|error| CliError::because(error.kind(), "the rates of failures cannot be used", &error))
 }
 
 fn subjects(arguments: &Simulate, faults: &Faults) -> Result<Vec<Subject>, CliError> {
     let stdin = |file: &Path| file == Path::new("-");
-    let read_twice = [Some(&arguments.file), arguments.against.as_ref(), Some(&arguments.faults)];
+    let read_twice = [
+        Some(&arguments.file),
+        arguments.against.as_ref(),
+        Some(&arguments.faults),
+    ];
     if read_twice.into_iter().flatten().filter(|file| stdin(file)).count() > 1 {
         return Err(CliError::invalid("stdin can be read only once: one `-`"));
     }
     let subject = |file: &Path, nodes: Option<u16>, heading| {
         let verdict = check::read(file)?;
         up::tell_findings(&verdict.findings);
-        let declaration = verdict.into_result().map_err(|error| up::not_coherent(&error.findings))?;
+        let declaration = verdict
+            .into_result()
+            .map_err(|error| up::not_coherent(&error.findings))?;
         let least = nodes_least(&declaration);
         let nodes = nodes.map_or(NODES_DEFAULT.max(least), usize::from);
         if nodes < least {
@@ -234,7 +246,9 @@ fn subjects(arguments: &Simulate, faults: &Faults) -> Result<Vec<Subject>, CliEr
 fn title(arguments: &Simulate, faults: &Faults) -> String {
     let Simulate { years, seed, .. } = arguments;
     let unit = if *years == 1.0 { "year" } else { "years" };
-    let zones = arguments.zones.map_or_else(String::new, |zones| format!(", {zones} zones"));
+    let zones = arguments
+        .zones
+        .map_or_else(String::new, |zones| format!(", {zones} zones"));
     format!("{years} {unit} of {}, seed {seed}{zones}", faults.name)
 }
 
@@ -253,8 +267,12 @@ fn render(arguments: &Simulate, faults: &Faults, subjects: &[Subject], reports: 
         let may = report.survives_declared;
         Cell::from(format!("{nodes}, {voters_declared} vote, {may} may be lost"))
     });
-    row("availability", &|report| Cell::styled(availability(report), Style::Bold));
-    row("no writes, in a year", &|report| length(report.downtime.per_year_ms).into());
+    row("availability", &|report| {
+        Cell::styled(availability(report), Style::Bold)
+    });
+    row("no writes, in a year", &|report| {
+        length(report.downtime.per_year_ms).into()
+    });
     row("no writes", &|report| span(&report.downtime.span).into());
     row("  a leader was elected", &|report| span(&report.elections).into());
     row("  the quorum was lost", &|report| {
@@ -262,17 +280,28 @@ fn render(arguments: &Simulate, faults: &Faults, subjects: &[Subject], reports: 
         let style = if losses.count > 0 { Style::Bad } else { Style::Plain };
         Cell::styled(span(losses), style)
     });
-    row("fewer voters than declared", &|report| span(&report.reduced_redundancy).into());
-    row("one more loss would stop it", &|report| span(&report.no_loss_survived).into());
+    row("fewer voters than declared", &|report| {
+        span(&report.reduced_redundancy).into()
+    });
+    row("one more loss would stop it", &|report| {
+        span(&report.no_loss_survived).into()
+    });
     let kinds = |of: &dyn Fn(&Report) -> &BTreeMap<&'static str, u64>| -> BTreeSet<&'static str> {
         reports.iter().flat_map(|report| of(report).keys().copied()).collect()
     };
     // An admission is a birth, and no change of a role.
-    for kind in kinds(&|report| &report.transitions).into_iter().filter(|kind| *kind != "admit") {
-        row(&format!("transitions: {kind}"), &|report| count(&report.transitions, kind).into());
+    for kind in kinds(&|report| &report.transitions)
+        .into_iter()
+        .filter(|kind| *kind != "admit")
+    {
+        row(&format!("transitions: {kind}"), &|report| {
+            count(&report.transitions, kind).into()
+        });
     }
     for kind in kinds(&|report| &report.failures) {
-        row(&format!("failures: {kind}"), &|report| count(&report.failures, kind).into());
+        row(&format!("failures: {kind}"), &|report| {
+            count(&report.failures, kind).into()
+        });
     }
     if reports.iter().any(|report| report.recoveries > 0) {
         row("operator had to recover", &|report| {
@@ -358,7 +387,11 @@ impl Bar {
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::new(100);
             let style = ProgressStyle::with_template("{prefix} [{bar:40}] {percent} % {eta}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar.set_style(
+                style
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .progress_chars("=> "),
+            );
             bar.set_prefix(self.name.clone());
             bar
         });
