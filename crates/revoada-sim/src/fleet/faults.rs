@@ -1,7 +1,7 @@
 //! How often things fail, and how long they stay away: rates by kind, by a name or from a file.
 //!
 //! Every failure is one of a few kinds, each a pair of numbers that somebody can know of their machines. Times between
-//! failures and times to repair are drawn from exponential distributions, which Ford et al. (OSDI 2010, §6) found good
+//! failures and times to repair are drawn from exponential distributions, which Ford et al. (OSDI 2010) found good
 //! enough for a population of machines of different ages. Rejected: a distribution for each kind. Nobody who runs five
 //! machines could say which one, and the mean decides.
 
@@ -232,7 +232,7 @@ impl Faults {
     /// Symposium, 2008): 1,000 failures of single machines, that is one in 1.8 years; 20 failures of racks of 40 to 80
     /// machines, 1 to 6 hours each, that is at most 0.44 a year and rack; 4 maintenances of the network that cost
     /// connections for half an hour. Disks: Backblaze, Drive Stats for 2024 (1.57 % a year). Gill et al. (SIGCOMM
-    /// 2011): 5 % of top-of-rack switches fail in a year. Ford et al. (OSDI 2010, §3): most of the time that machines
+    /// 2011): 5 % of top-of-rack switches fail in a year. Ford et al. (OSDI 2010): most of the time that machines
     /// are away is planned reboots, and most failures are short. Assumed, for want of a published number: what is away
     /// for short is away for five minutes, three times a year and machine; reboots are monthly; a machine or a disk is
     /// replaced within half a day.

@@ -4,8 +4,8 @@
 //! are its role machine, the first voters are the genesis', and the detector says how long a death goes unnoticed.
 //! What is left out is everything that takes work and decides nothing: logs, connections, elections vote by vote. They
 //! are replaced by the times that they take, which were measured ([`timing`]). So a thousand nodes, or ten years, fit
-//! into seconds. Rejected: whole simulated clusters ([`crate::run`]) for this. They live a minute in a tenth of a
-//! second, and a year has half a million of those.
+//! into seconds. Rejected: whole simulated clusters ([`crate::run`]) for this. A minute of theirs
+//! takes a part of a second, and a year has half a million minutes.
 //!
 //! [`plan`]: revoada_core::policy::plan
 

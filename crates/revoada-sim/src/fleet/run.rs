@@ -82,6 +82,7 @@ pub(super) struct Machine {
     sights: u64,
 }
 
+/// A change of the membership that is under way.
 #[derive(Debug)]
 struct Flight {
     voters: BTreeSet<NodeId>,
