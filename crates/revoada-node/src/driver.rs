@@ -10,12 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use revoada_attest::planted::{Bug, is_planted};
 use revoada_attest::{Block, BlockBody, Digest, NodeId, NodeKey, Transition};
-use revoada_core::declaration::Placement;
 use revoada_core::genesis::Genesis;
 use revoada_core::keyspace::Operation;
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done, RoleView};
-use revoada_core::policy::{Founder, Intent, Observed, Replication, Seen, Spread, Step, Wish, admissible, plan};
+use revoada_core::policy::{Founder, Intent, Observed, Replication, Seen, Step, Wish, admissible, plan};
 use revoada_core::roles::{Location, Membership, RoleNote};
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{Consensus, ProposeError, RaftView};
@@ -244,11 +243,7 @@ impl<R: Runtime> Driver<R> {
         Intent {
             topology: &*self.topology,
             standbys: strategy.standbys as usize,
-            spread: match strategy.placement {
-                Placement::ZoneAware => Spread::Zone,
-                Placement::RackAware => Spread::Rack,
-                Placement::LatencyAware | Placement::Spread | Placement::None => Spread::None,
-            },
+            spread: strategy.placement.into(),
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod client;
 mod cluster;
 mod faces;
+pub mod simulation;
 pub mod system;
 
 pub use revoada_attest as attest;
@@ -25,3 +26,4 @@ pub use revoada_core::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quoru
 pub use revoada_mesh::keyspace::RaftBackend;
 pub use revoada_store::admin::HealthReport as ClusterHealth;
 pub use revoada_store::{FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
+pub use simulation::{simulate, simulate_topology};

@@ -480,3 +480,99 @@ fn a_name_that_no_resource_can_have_is_refused_before_a_cluster_is_looked_for() 
         "there is no cluster, and the name is one"
     );
 }
+
+#[test]
+fn a_declaration_is_simulated_the_same_each_time_and_compared() {
+    let folder = Folder::new();
+    let file = folder.write("cluster.yaml", DECLARATION);
+    let other = folder.write("other.yaml", DECLARATION.replace("quorum-3m", "mesh-all-peers"));
+    let picture = folder.path("timeline.svg").display().to_string();
+    let arguments = [
+        "simulate",
+        &file,
+        "--years",
+        "5",
+        "--seed",
+        "9",
+        "--without-replacement",
+        "--against",
+        &other,
+        "--faults",
+        "harsh",
+        "--svg",
+        &picture,
+        "-o",
+        "json",
+    ];
+    let ran = folder.run(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.ends_with("</svg>\n"), "{drawn}");
+    let again = folder.run(&arguments);
+    assert_eq!(again.stdout, ran.stdout);
+    assert_eq!(std::fs::read_to_string(&picture).unwrap(), drawn);
+
+    let answer = ran.json();
+    assert_eq!(
+        (&answer["years"], &answer["seed"], &answer["faults"]["name"]),
+        (&5.0.into(), &9.into(), &"harsh".into())
+    );
+    assert_eq!(answer["faults"]["reboots"]["every_ms"], 7 * 86_400_000);
+    let runs = answer["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3);
+    for run in runs {
+        assert_eq!((&run["nodes"], &run["failures"]), (&5.into(), &runs[0]["failures"]));
+        let availability = run["availability"].as_f64().unwrap();
+        assert!((0.5..1.0).contains(&availability), "{availability}");
+        assert!(run["downtime"]["count"].is_u64() && run["downtime"]["per_year_ms"].is_f64());
+        assert!(run["quorum_losses"]["longest_ms"].is_u64() && run["quorum_losses"]["first"].is_array());
+        assert!(run["reduced_redundancy"]["total_ms"].is_u64() && run["elections"]["count"].is_u64());
+        assert_eq!(run["transitions"]["admit"], 5);
+    }
+    assert_eq!(
+        (&runs[0]["replacement"], &runs[1]["replacement"]),
+        (&true.into(), &false.into())
+    );
+    let lost = |run: &Value| run["quorum_losses"]["total_ms"].as_u64().unwrap();
+    assert!(lost(&runs[0]) < lost(&runs[1]));
+    let table = folder.run(&["simulate", &file, "--faults", "none", "--years", "1"]);
+    assert!(table.stdout.contains("100 %"), "{}", table.stdout);
+}
+
+#[test]
+fn what_cannot_be_simulated_is_refused_before_anything_runs() {
+    let folder = Folder::new();
+    let file = folder.write("cluster.yaml", DECLARATION);
+    let incoherent = folder.write("incoherent.yaml", DECLARATION.replace("quorum-3m", "phalanxx"));
+    let rates = folder.write("rates.yaml", "crashes: {mtbf: 7d, mtr: 5m}\n");
+    let nowhere = folder.path("nowhere.yaml").display().to_string();
+    let unwritable = folder.path("no/such/folder/x.svg").display().to_string();
+    let refused = |arguments: &[&str], code: i32, says: &str| {
+        let mut all = vec!["simulate"];
+        all.extend(arguments);
+        let ran = folder.run(&all);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (code, ""),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
+    };
+    refused(&[], 2, "FILE");
+    refused(&[&nowhere], 2, "nowhere.yaml");
+    refused(&[&incoherent], 1, "phalanxx");
+    refused(&[&file, "--against", &incoherent], 1, "phalanxx");
+    for years in ["0", "-1", "NaN", "1e9", "many"] {
+        refused(&[&file, "--years", years], 2, "a number of years");
+    }
+    refused(&[&file, "--faults", "homelap"], 2, "homelab, datacenter, harsh, none");
+    refused(&[&file, "--faults", &nowhere], 2, "nowhere.yaml");
+    refused(&[&file, "--faults", &rates], 2, "mtr");
+    refused(&[&file, "--nodes", "2"], 2, "at least 3 nodes");
+    refused(&[&file, "--nodes", "1001"], 2, "1000");
+    refused(&[&file, "--zones", "6"], 2, "6 zones");
+    refused(&[&file, "--svg", &unwritable], 2, "cannot write");
+    refused(&[&file, "-o", "hcl"], 2, "hcl");
+    refused(&["-", "--against", "-"], 2, "only once");
+}

@@ -26,6 +26,7 @@ use revoada_attest::{Digest, NodeId, Transition};
 pub use shape::voters_declared;
 pub use wish::{Wish, WishKind, WishRefused, admissible, admission};
 
+use crate::declaration::Placement;
 use crate::roles::{Location, Membership, RoleNote, Roles};
 use crate::topology::TopologyStrategy;
 
@@ -111,6 +112,16 @@ pub enum Spread {
     Zone,
     /// Over zones, and within one over racks.
     Rack,
+}
+
+impl From<Placement> for Spread {
+    fn from(placement: Placement) -> Self {
+        match placement {
+            Placement::ZoneAware => Self::Zone,
+            Placement::RackAware => Self::Rack,
+            Placement::LatencyAware | Placement::Spread | Placement::None => Self::None,
+        }
+    }
 }
 
 /// One thing to do. Each is safe to do twice, and a plan made after any of them continues with the rest.

@@ -57,6 +57,12 @@ pub use propose::ProposeError;
 pub use queues::Filled;
 pub use read::ReadError;
 
+/// The longest time that a node waits for its leader before it stands for election, and a leader's lease, in
+/// milliseconds: a tenth more than the declared timeout.
+pub const fn election_ms_max(timeout_ms: u64) -> u64 {
+    timeout_ms + timeout_ms / 10 + 1
+}
+
 /// How consensus is to run on one node.
 pub struct ConsensusConfig {
     /// This node.
@@ -262,7 +268,7 @@ impl<R: Runtime> Opened<R> {
             election_timeout_min: timeout,
             // The gap after a leader's death is the lease (this maximum) and the drawn timeout: a narrow draw keeps it
             // short, and pre-vote makes a split vote cheap.
-            election_timeout_max: timeout + timeout / 10 + 1,
+            election_timeout_max: election_ms_max(timeout),
             max_payload_entries: limits::APPEND_ENTRIES_MAX,
             replication_lag_threshold: config.snapshot_interval.saturating_mul(4),
             snapshot_policy: SnapshotPolicy::Never,

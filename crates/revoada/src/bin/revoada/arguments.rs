@@ -135,6 +135,8 @@ pub enum Command {
 
     /// Proves a declaration: all findings at once, no cluster needed
     Check(commands::check::Check),
+    /// What becomes of a declaration over years of failures
+    Simulate(commands::simulate::Simulate),
     /// Saves, inspects and restores snapshots
     Snapshot(commands::snapshot::Snapshot),
     /// The signed history: shows, exports and verifies it

@@ -22,6 +22,7 @@ pub mod node;
 pub mod process;
 pub mod ready;
 pub mod recover;
+pub mod simulate;
 pub mod snapshot;
 pub mod status;
 pub mod target;
@@ -68,6 +69,7 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Recover(arguments) => recover::run(context, &arguments).await,
         Command::Drill(arguments) => drill::run(context, &arguments).await,
         Command::Bench(arguments) => bench::run(context, &arguments).await,
+        Command::Simulate(arguments) => simulate::run(context, &arguments),
         Command::Key(arguments) => key::run(context, &arguments),
         Command::Genesis(arguments) => genesis::run(context, &arguments),
         Command::Completions(arguments) => completions::run(context, &arguments),

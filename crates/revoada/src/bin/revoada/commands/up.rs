@@ -138,13 +138,15 @@ fn prove(draft: DraftDeclaration) -> Result<ClusterDeclaration, CliError> {
     Ok(declaration)
 }
 
-fn tell_findings(findings: &[Finding]) {
+/// Says on stderr what a proof found, notes excepted.
+pub fn tell_findings(findings: &[Finding]) {
     for finding in findings.iter().filter(|finding| finding.severity != Severity::Note) {
         note(check::finding_text(finding, false).trim_end());
     }
 }
 
-fn not_coherent(findings: &[Finding]) -> CliError {
+/// The error of a declaration that is not coherent, with all findings.
+pub fn not_coherent(findings: &[Finding]) -> CliError {
     let mut error = CliError::invalid("the declaration is not coherent: no cluster can be started from it").exit(1);
     let errors = findings.iter().filter(|finding| finding.is_error());
     error.failure.causes = errors
