@@ -15,13 +15,12 @@ pub use revoada_sim::fleet::{
 #[derive(Debug, thiserror::Error)]
 pub enum FaultsFileError {
     /// It is not what such a file is.
-    #[error("{name} holds no rates of failures")]
+    #[error("{name} holds no rates of failures: {what}")]
     Syntax {
         /// What the file is called.
         name: String,
-        /// What and where.
-        #[source]
-        source: Box<serde_saphyr::Error>,
+        /// What is wrong, and where.
+        what: String,
     },
     /// It starts from a profile that does not exist.
     #[error("{name} extends {base}, which is no profile: there are {}", profiles())]
@@ -62,7 +61,7 @@ pub fn read_faults(name: &str, text: &str) -> Result<Faults, FaultsFileError> {
     let file: revoada_sim::fleet::FaultsFile =
         serde_saphyr::from_str(text).map_err(|source| FaultsFileError::Syntax {
             name: name.to_owned(),
-            source: Box::new(source),
+            what: first_line(&source),
         })?;
     let base = file.base.clone().unwrap_or_default();
     let faults = file.into_faults(name).ok_or_else(|| FaultsFileError::UnknownProfile {
@@ -74,6 +73,13 @@ pub fn read_faults(name: &str, text: &str) -> Result<Faults, FaultsFileError> {
         source,
     })?;
     Ok(faults)
+}
+
+/// What the parser says, without its mark and the picture of the file that it draws.
+fn first_line(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]

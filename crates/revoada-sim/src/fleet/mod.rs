@@ -3,7 +3,7 @@
 //! What decides is production's: [`plan`] is asked at the moments at which a driver would ask it, the committed roles
 //! are its role machine, the first voters are the genesis', and the detector says how long a death goes unnoticed.
 //! What is left out is everything that takes work and decides nothing: logs, connections, elections vote by vote. They
-//! are replaced by the times that they take, which were measured ([`timing`]). So a thousand nodes, or ten years, fit
+//! are replaced by the times that they take, which were measured (`timing.rs`). So a thousand nodes, or ten years, fit
 //! into seconds. Rejected: whole simulated clusters ([`crate::run`]) for this. A minute of theirs
 //! takes a part of a second, and a year has half a million minutes.
 //!

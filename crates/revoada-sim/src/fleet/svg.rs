@@ -27,6 +27,9 @@ text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:9px}.big{font-
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#8b949e}.ground{fill:#0d1117}.lane{fill:#161b22}\
 .line{stroke:#30363d}.down{fill:#ff7b72}.reduced{fill:#e3b341}.moved{fill:#58a6ff}}";
 
+/// A lane: its class, its label, how high each slice stands from 0 to 1, and whether that is a time.
+type Lane<'a> = (&'a str, &'a str, &'a dyn Fn(&Slice) -> f64, bool);
+
 /// A timeline of these runs, one below the other, each with its name.
 pub fn timeline(title: &str, runs: &[(String, &Report)]) -> String {
     let height = TOP + runs.len() as f64 * RUN + 10.0;
@@ -66,8 +69,7 @@ fn draw(svg: &mut String, top: f64, name: &str, report: &Report) {
     let reduced = |slice: &Slice| log_height(slice.reduced_ms as f64, slice_ms);
     let moved = |slice: &Slice| slice.promotions as f64 / promotions_max.max(1) as f64;
     let moved_name = format!("promotions (≤ {promotions_max})");
-    type Height<'a> = &'a dyn Fn(&Slice) -> f64;
-    let lanes: [(&str, &str, Height<'_>, bool); LANES] = [
+    let lanes: [Lane<'_>; LANES] = [
         ("down", "no writes", &down, true),
         ("reduced", "too few voters", &reduced, true),
         ("moved", &moved_name, &moved, false),
