@@ -105,7 +105,7 @@ pub(super) struct Fleet<'a> {
     pub(super) calm_from_ms: u64,
     /// Whether the driver plans at each of its ticks, and not only where time has something to say.
     pub(super) ticks_always: bool,
-    pub(super) now_ms: u64,
+    now_ms: u64,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     queued: u64,
     streams: Vec<Stream>,
