@@ -5,11 +5,14 @@
 //! the policy waits for, at the driver's next tick. Rejected: a plan at each tick. In ten years there are 630 million,
 //! and all but some thousands of them say nothing.
 
+mod failures;
+mod operator;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use revoada_attest::{Digest, NodeId, Role, Transition, TransitionKind};
+use revoada_attest::{Digest, NodeId, Transition, TransitionKind};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits::{PLANS_PER_TICK_MAX, QUARANTINE_ALIVE_MS, ROLE_CHANGE_INTERVAL_MS};
 use revoada_core::policy::{
@@ -20,7 +23,7 @@ use revoada_core::topology::{TopologyStrategy, losses_survived};
 
 use super::Options;
 use super::report::{Report, Subject};
-use super::schedule::{Failure, Kind, Stream, is_split_off, streams};
+use super::schedule::{Failure, Stream, streams};
 use super::tally::{Now, Tally};
 use super::timing::Timing;
 use crate::entropy::Chance;
@@ -102,7 +105,7 @@ pub(super) struct Fleet<'a> {
     pub(super) calm_from_ms: u64,
     /// Whether the driver plans at each of its ticks, and not only where time has something to say.
     pub(super) ticks_always: bool,
-    pub(super) now_ms: u64,
+    now_ms: u64,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     queued: u64,
     streams: Vec<Stream>,
@@ -341,78 +344,6 @@ impl<'a> Fleet<'a> {
                 }
             }
             Event::Operator => self.recover(),
-        }
-    }
-
-    fn fails(&mut self, failure: Failure) {
-        let number = failure.subject;
-        match failure.kind {
-            Kind::Reboot => self.stops(number),
-            Kind::Crash | Kind::Machine => self.falls(number),
-            Kind::Disk => {
-                self.falls(number);
-                let machine = &mut self.machines[number];
-                (machine.emptied, machine.has_data) = (true, false);
-            }
-            Kind::Zone => {
-                for number in self.in_zone(number) {
-                    self.falls(number);
-                }
-            }
-            Kind::Isolation => self.machines[number].cut += 1,
-            Kind::Split => {
-                let (seed, round) = (self.options.seed, failure.round);
-                let side = (0..self.machines.len()).map(|number| is_split_off(seed, round, number));
-                self.split = Some(side.collect());
-            }
-        }
-    }
-
-    fn ends(&mut self, failure: Failure) {
-        let number = failure.subject;
-        match failure.kind {
-            Kind::Crash | Kind::Machine | Kind::Disk | Kind::Reboot => self.rises(number),
-            Kind::Zone => {
-                for number in self.in_zone(number) {
-                    self.rises(number);
-                }
-            }
-            Kind::Isolation => self.machines[number].cut -= 1,
-            Kind::Split => self.split = None,
-        }
-    }
-
-    fn in_zone(&self, zone: usize) -> impl Iterator<Item = usize> + use<> {
-        (zone..self.machines.len()).step_by(self.options.zones.max(1))
-    }
-
-    /// An operator stops a machine. A node that leads hands over first, as production's does.
-    fn stops(&mut self, number: usize) {
-        let heirs: Vec<usize> = self
-            .numbers_of(&self.observed.voters)
-            .filter(|heir| *heir != number && self.machines[*heir].present)
-            .collect();
-        if self.leader == Some(number) && !heirs.is_empty() {
-            let heir = heirs[self.chance.below(heirs.len() as u64) as usize];
-            self.lead(heir);
-        }
-        self.falls(number);
-    }
-
-    fn falls(&mut self, number: usize) {
-        let machine = &mut self.machines[number];
-        machine.away += 1;
-        machine.starts += 1;
-        machine.runs = false;
-    }
-
-    fn rises(&mut self, number: usize) {
-        let machine = &mut self.machines[number];
-        machine.away -= 1;
-        machine.starts += 1;
-        if machine.away == 0 {
-            let starts = machine.starts;
-            self.after(self.timing.starts_ms, Event::Started(number, starts));
         }
     }
 
@@ -761,72 +692,6 @@ impl<'a> Fleet<'a> {
             self.tick_at_ms = Some(at_ms);
             self.at(at_ms, Event::Tick);
         }
-    }
-
-    /// Whether so many voters have lost their disks that no majority can come back by itself.
-    fn is_beyond_repair(&self) -> bool {
-        let voters = &self.observed.voters;
-        let whole = self.numbers_of(voters).filter(|number| !self.machines[*number].emptied);
-        whole.count() <= voters.len() / 2
-    }
-
-    fn call_operator(&mut self) {
-        if !self.operator_called && self.is_beyond_repair() {
-            self.operator_called = true;
-            self.after(self.timing.operator_ms, Event::Operator);
-        }
-    }
-
-    /// `revoada recover`: makes one node the only voter that has its disk, a voter if there is any. Where nobody has,
-    /// a new cluster begins with nothing.
-    fn recover(&mut self) {
-        self.operator_called = false;
-        if self.quorum().0.is_some() || !self.is_beyond_repair() {
-            return;
-        }
-        let keeps = |number: &usize| !self.machines[*number].emptied;
-        let voters = self.numbers_of(&self.observed.voters).filter(keeps);
-        let learners = self.numbers_of(&self.observed.learners);
-        let learners = learners.filter(|number| keeps(number) && self.machines[*number].has_data);
-        let heirs: Vec<usize> = voters.chain(learners).collect();
-        if heirs.is_empty() {
-            self.tally.everything_lost += 1;
-            self.begin();
-            return;
-        }
-        let Some(heir) = heirs.into_iter().find(|number| self.machines[*number].runs) else {
-            // Who has the state is away: nothing can be done before it is back.
-            self.call_operator();
-            return;
-        };
-        self.tally.recoveries += 1;
-        if !self.options.replacement {
-            for machine in &mut self.machines {
-                machine.emptied = false;
-            }
-            return;
-        }
-        self.flight = None;
-        self.observed.membership_change_in_flight = false;
-        // As production's recovery does: a block for each voter that is given up.
-        let heir_id = self.machines[heir].id;
-        let given_up: Vec<Transition> = self
-            .observed
-            .roles
-            .members()
-            .filter(|record| record.role == Role::ControlPlane && record.id != heir_id)
-            .map(|record| Transition {
-                node: record.id,
-                name: record.name.clone(),
-                kind: TransitionKind::Demote,
-                from: Some(record.role),
-                to: Some(Role::Worker),
-                reason: "recovered without a quorum".to_owned(),
-            })
-            .collect();
-        given_up.iter().for_each(|transition| self.commit(transition));
-        self.observed.voters = BTreeSet::from([heir_id]);
-        self.enrol(BTreeSet::new());
     }
 }
 
