@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod client_history;
 pub mod cluster;
 pub mod disk;
 pub mod entropy;
