@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
                        parts: writes five drills resources etcd steady build
   sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
                        simulated clusters, one for each seed; a failure prints how to see it again
-  peers [etcd]         builds the real peers that tests and benchmarks use into the cache folder
+  peers [etcd] [checker]
+                       builds the real peers that tests and benchmarks use into the cache folder
 ";
 
 fn main() -> ExitCode {
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
             None => return misused(),
         },
         ["sim", arguments @ ..] => sim::run(arguments),
-        ["peers"] | ["peers", "etcd"] => peers::run(),
+        ["peers", names @ ..] => match peers::run(names) {
+            Some(done) => done,
+            None => return misused(),
+        },
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

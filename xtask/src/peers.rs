@@ -1,7 +1,7 @@
-//! Real peers, built once into the user's cache folder: etcd, etcdctl and etcd's load generator.
+//! Real peers, built once into the user's cache folder: etcd, etcdctl, etcd's load generator, and the checker of histories.
 //!
-//! Each peer is a Go module in `peers/`, its versions pinned by `go.sum`; a stamp file holds those, so that a changed one
-//! builds again. Rejected: `go install`, which writes into the user's own folders and pins nothing.
+//! Each peer is a Go module in `peers/`, its versions pinned by `go.sum`; a stamp file holds those and what Go text the
+//! module has of its own, so that a changed one builds again. Rejected: `go install`, which writes into the user's own folders and pins nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,17 @@ use crate::cargo;
 
 /// A module in `peers/` and what it builds: a name and a Go package each.
 struct Peer {
+    /// The folder.
     module: &'static str,
+    /// What it is asked for by.
+    name: &'static str,
     programs: &'static [(&'static str, &'static str)],
 }
 
 const PEERS: &[Peer] = &[
     Peer {
         module: "etcd",
+        name: "etcd",
         programs: &[
             ("etcd", "go.etcd.io/etcd/server/v3"),
             ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
@@ -28,21 +32,34 @@ const PEERS: &[Peer] = &[
     // A module of its own: the root of etcd's repository pins older versions than its server does.
     Peer {
         module: "etcd-benchmark",
+        name: "etcd",
         programs: &[("benchmark", "go.etcd.io/etcd/v3/tools/benchmark")],
+    },
+    Peer {
+        module: "checker",
+        name: "checker",
+        programs: &[("checker", "revoada.dev/peers/checker")],
     },
 ];
 
-/// Builds what is not there yet and prints where all of it is.
-pub fn run() -> Result<bool> {
-    println!("{}", build()?.display());
-    Ok(true)
+/// Builds what is not there yet, of these or of all where none is named, and prints where it is. None where a name is
+/// that of no peer.
+pub fn run(names: &[&str]) -> Option<Result<bool>> {
+    if !names.iter().all(|name| PEERS.iter().any(|peer| peer.name == *name)) {
+        return None;
+    }
+    Some(build(names).map(|bin| {
+        println!("{}", bin.display());
+        true
+    }))
 }
 
-/// The folder of the peers, built if need be.
-pub fn build() -> Result<PathBuf> {
+/// The folder of the peers. Those that are named, or all where none is, are built if need be.
+pub fn build(names: &[&str]) -> Result<PathBuf> {
     let bin = cargo::cache()?.join("peers").join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
-    for peer in PEERS {
+    let wanted = |peer: &&Peer| names.is_empty() || names.contains(&peer.name);
+    for peer in PEERS.iter().filter(wanted) {
         let module = cargo::root().join("peers").join(peer.module);
         let stamp = bin.join(format!("{}.stamp", peer.module));
         let versions = versions(&module)?;
@@ -82,10 +99,19 @@ fn compile(module: &Path, bin: &Path, name: &str, package: &str) -> Result<()> {
     fs::rename(&part, bin.join(name)).with_context(|| format!("cannot put {name} in its place"))
 }
 
+/// The pinned versions, and the module's own text.
 fn versions(module: &Path) -> Result<String> {
-    let read = |name: &str| {
-        let file = module.join(name);
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
-    };
-    Ok(read("go.mod")? + &read("go.sum")?)
+    let failed = || format!("cannot read {}", module.display());
+    let mut files: Vec<PathBuf> = fs::read_dir(module)
+        .with_context(failed)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .with_context(failed)?;
+    files.retain(|file| {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("mod" | "sum" | "go"))
+    });
+    files.sort();
+    let read = |file: &PathBuf| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+    files.iter().map(read).collect()
 }

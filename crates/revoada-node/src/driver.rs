@@ -18,6 +18,7 @@ use revoada_core::policy::{Founder, Intent, Observed, Replication, Seen, Step, W
 use revoada_core::roles::{Location, Membership, RoleNote};
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{Consensus, ProposeError, RaftView};
+use revoada_mesh::failpoints::{self, Point};
 use revoada_mesh::keyspace::Clock;
 use revoada_mesh::membership::View;
 use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Ticks, Tokio, elapsed};
@@ -341,6 +342,7 @@ impl<R: Runtime> Driver<R> {
         let (cluster, index) = self
             .consensus
             .read(|state| (state.chain().cluster(), state.chain().len()));
+        failpoints::hit(Point::BeforeTransition);
         let said = format!("{}: {} ({})", transition.name, transition.kind, transition.reason);
         let body = BlockBody {
             cluster,
@@ -361,6 +363,7 @@ impl<R: Runtime> Driver<R> {
             .await?
         {
             Ok(Done::Chained { index, digest }) => {
+                failpoints::hit(Point::AfterTransition);
                 tracing::info!(index, "{said}");
                 Ok((index, digest))
             }

@@ -1,21 +1,21 @@
 //! What clients asked and were told, with the times: the evidence that the oracles look at.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::executor::SimInstant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use revoada_core::keyspace::{Event, Revision};
 
 use crate::wire::Place;
 
-/// From the call to the answer.
+/// From the call to the answer; both since one beginning, by a clock that every client shares.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     /// When it was asked.
-    pub called: SimInstant,
+    pub called: Duration,
     /// When it was answered.
-    pub returned: SimInstant,
+    pub returned: Duration,
 }
 
 /// A write that was acknowledged.

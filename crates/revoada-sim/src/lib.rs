@@ -8,6 +8,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[cfg(feature = "clusters")]
+pub mod client_history;
+#[cfg(feature = "clusters")]
 pub mod cluster;
 #[cfg(feature = "clusters")]
 pub mod disk;

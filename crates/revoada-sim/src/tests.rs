@@ -70,3 +70,18 @@ fn five_nodes_form_write_lose_their_leader_and_are_whole_again() {
     }
     println!("{:?}", held.trace.digest());
 }
+
+#[test]
+fn the_oracle_judges_histories_of_real_clients() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/histories");
+    let mut judged = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap().path();
+        let told = crate::client_history::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let verdict = crate::client_history::check(&told);
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(verdict.is_ok(), name.starts_with("good-"), "{name}: {verdict:?}");
+        judged += 1;
+    }
+    assert!(judged >= 20);
+}

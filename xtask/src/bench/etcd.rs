@@ -14,7 +14,7 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Measures for about `seconds` per load.
 pub fn measure(base: &Path, seconds: u64) -> Result<Vec<Row>> {
-    let bin = peers::build()?;
+    let bin = peers::build(&["etcd"])?;
     let cluster = Cluster::start(&bin, &base.join(format!("etcd-{}", std::process::id())))?;
     let (one_total, many_total) = (1_000 * seconds, 10_000 * seconds);
     let one = cluster.load("1", "1", &["put", "--val-size=1024", &total(one_total)])?;

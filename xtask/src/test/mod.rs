@@ -7,13 +7,13 @@ mod output;
 mod report;
 mod tools;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, long, tidy};
+use crate::{cargo, long, peers, tidy};
 use output::Outcomes;
 use report::{NotRun, Report, Step};
 
@@ -31,6 +31,9 @@ const PROCESS_TESTS: &str = "crates/revoada/tests";
 
 /// Names the release binary to tests that start processes of it.
 const BINARY: &str = "REVOADA_BIN";
+
+/// Names the program that judges histories to tests that record them.
+const CHECKER: &str = "REVOADA_CHECKER";
 
 /// Names a file to which a test that cannot run appends `NAME<TAB>REASON`, before it returns.
 const NOT_RUN: &str = "REVOADA_NOT_RUN";
@@ -62,8 +65,13 @@ pub fn run(length: Length) -> Result<bool> {
         Ok(passed(binary.is_some()))
     })?;
     tools::install();
+    let checker = checker(&mut report)?;
     match &binary {
-        Some(binary) => integration(&mut report, binary, test)?,
+        Some(binary) => integration(&mut report, binary, |arguments| {
+            let mut command = test(arguments);
+            command.envs(checker.as_ref().map(|checker| (CHECKER, checker)));
+            command
+        })?,
         None => report
             .not_run
             .push(NotRun::new(PROCESS_TESTS, "the release build failed")),
@@ -74,6 +82,23 @@ pub fn run(length: Length) -> Result<bool> {
     }
     report.print(began.elapsed(), cargo::in_ci());
     Ok(report.passed(cargo::in_ci()))
+}
+
+/// The peer that judges histories, built if need be. Without it the tests that need it say so, and so does this.
+fn checker(report: &mut Report) -> Result<Option<PathBuf>> {
+    let mut built = None;
+    step(report, "peers", || match peers::build(&["checker"]) {
+        Ok(bin) => {
+            built = Some(bin.join("checker"));
+            Ok(Ok("checker".to_owned()))
+        }
+        Err(error) => Ok(Ok(format!("not built: {error:#}"))),
+    })?;
+    if built.is_none() {
+        let reason = "needs a toolchain of Go and its modules; see the step peers";
+        report.not_run.push(NotRun::new("the checker of histories", reason));
+    }
+    Ok(built)
 }
 
 /// The tests that stand beside the crates, those of real processes among them, one at a time: several clusters at once

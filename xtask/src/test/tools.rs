@@ -7,7 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program, and the Debian package that brings it.
-const TOOLS: [(&str, &str); 3] = [("strace", "strace"), ("nft", "nftables"), ("ip", "iproute2")];
+const TOOLS: [(&str, &str); 4] = [
+    ("strace", "strace"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("faketime", "faketime"),
+];
 
 /// Installs what is missing, as root on a machine with apt; says what it does and what it could not do.
 pub fn install() {

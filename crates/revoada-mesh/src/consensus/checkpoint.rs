@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gentle::Gentle;
 use super::types::SnapshotMeta;
+use crate::failpoints::{self, Point};
 use crate::files::{Files, OpenFile, Sequential};
 
 const MAGIC: &[u8; 8] = b"RVCHKPNT";
@@ -194,6 +195,7 @@ impl Checkpoints {
     /// Writes `state` as it was at `meta`, synced and renamed into place, and lets go of it on the way. Blocks; call it
     /// off the runtime.
     pub fn write(&self, meta: SnapshotMeta, state: ClusterState) -> Result<CheckpointFile, CheckpointError> {
+        failpoints::hit(Point::BeforeCheckpoint);
         let part = self.part();
         let failed = |source| CheckpointError::Io {
             verb: "write",
@@ -220,11 +222,9 @@ impl Checkpoints {
             state.write_checkpoint(&mut out)?;
             let digest = out.hasher.finalize();
             out.inner.write_all(digest.as_bytes())?;
-            out.inner
-                .into_inner()
-                .map_err(io::IntoInnerError::into_error)?
-                .file()
-                .sync()
+            let out = out.inner.into_inner().map_err(io::IntoInnerError::into_error)?;
+            failpoints::hit(Point::BeforeCheckpointSync);
+            out.file().sync()
         })();
         if let Err(error) = written {
             // The first error is the one to tell of; a part that stays is removed at the next start.
@@ -350,7 +350,9 @@ impl Checkpoints {
             path: path.clone(),
             source,
         };
+        failpoints::hit(Point::BeforeCheckpointName);
         self.files.rename(part.path(), &path).map_err(failed)?;
+        failpoints::hit(Point::AfterCheckpointName);
         part.0.passing.store(false, Ordering::Relaxed);
         self.files.sync_folder(&self.folder).map_err(failed)?;
         let file = self.file(path, false);
@@ -358,6 +360,7 @@ impl Checkpoints {
         if let Some((_, old)) = old {
             old.0.passing.store(true, Ordering::Relaxed);
         }
+        failpoints::hit(Point::AfterCheckpoint);
         Ok(file)
     }
 }

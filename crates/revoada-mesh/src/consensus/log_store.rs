@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::types::{Entry, LogId, Types, Vote};
+use crate::failpoints::{self, Point};
 use crate::log::{LogEngine, LogEntry};
 use crate::runtime::{Runtime, Tokio};
 
@@ -328,8 +329,10 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
             return Ok(());
         }
         let value = encode(vote)?;
+        failpoints::hit(Point::BeforeVote);
         self.durably(|engine, done| engine.put_metadata(slot::VOTE, value, done))
             .await?;
+        failpoints::hit(Point::AfterVote);
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -354,6 +357,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        failpoints::hit(Point::BeforeAppend);
         let (writable, wait) = oneshot::channel();
         self.engine.when_writable(move || writable.send(()).unwrap_or_default());
         // The engine never drops a waiter; if its thread died, the append says so.
@@ -382,6 +386,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
             }
             flushed.io_completed(result);
         });
+        failpoints::hit(Point::AfterAppend);
         Ok(())
     }
 
@@ -391,10 +396,14 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
         if is_planted(Bug::ForgetsTruncation) {
             return Ok(());
         }
-        self.durably(|engine, done| engine.truncate_from(from, done)).await
+        failpoints::hit(Point::BeforeTruncate);
+        self.durably(|engine, done| engine.truncate_from(from, done)).await?;
+        failpoints::hit(Point::AfterTruncate);
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        failpoints::hit(Point::BeforePurge);
         // Before the entries go, so that the log never has an end without a beginning.
         self.engine.put_metadata_lazily(slot::PURGED, encode(&upto)?)?;
         self.recent.lock().purge_to(upto.index);
@@ -403,6 +412,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
         // there again, or not, and the checkpoint covers them. A disk that fails is told by the next append.
         self.engine
             .purge_to(upto.index, move |result| drop(refused.send(result)));
+        failpoints::hit(Point::AfterPurge);
         match answer.now_or_never() {
             Some(Ok(refused)) => refused,
             Some(Err(_)) | None => Ok(()),

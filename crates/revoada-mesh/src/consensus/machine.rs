@@ -19,6 +19,7 @@ use revoada_core::machine::{ClusterState, Command, Context};
 
 use super::checkpoint::{CheckpointFile, Checkpoints};
 use super::types::{LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::failpoints::{self, Point};
 use crate::runtime::{Announcer, Runtime, Tokio, Watched};
 
 /// How far the state machine has come.
@@ -142,6 +143,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
     {
         let mut bytes = 0;
         while let Some((entry, responder)) = entries.try_next().await? {
+            failpoints::hit(Point::BeforeApply);
             let term = entry.log_id.committed_leader_id().term;
             let replies = {
                 let mut position = self.shared.state.write();
@@ -168,6 +170,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
                 position.last_applied = Some(entry.log_id);
                 replies
             };
+            failpoints::hit(Point::AfterApply);
             if let Some(responder) = responder {
                 responder.send(replies);
             }
@@ -210,7 +213,9 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
                 let what = "the checkpoint is not the one that was announced";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
+            failpoints::hit(Point::BeforeInstall);
             checkpoints.adopt(found.clone(), file).map_err(io::Error::other)?;
+            failpoints::hit(Point::AfterInstall);
             Ok((found, state))
         })
         .await??;

@@ -36,6 +36,7 @@ use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Reply};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::failpoints::{self, Point};
 use crate::files::Files;
 use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
 use crate::runtime::{InstantOf, Runtime, Tokio, Watched, elapsed};
@@ -494,9 +495,13 @@ impl<R: Runtime> Consensus<R> {
     }
 
     async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), ProposeError> {
+        failpoints::hit(Point::BeforeMembership);
         // Voters that leave stay as learners; whether they are wanted as such is asked for by name.
         match self.raft.change_membership(change, true).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                failpoints::hit(Point::AfterMembership);
+                Ok(())
+            }
             Err(RaftError::APIError(error)) => Err(ProposeError::Unavailable(chain(&error))),
             Err(RaftError::Fatal(error)) => Err(ProposeError::OutcomeUnknown(chain(&error))),
         }

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::disk::{Disk, SegmentFile};
+use crate::failpoints::{self, Point};
 
 enum Job {
     Prepare(u64),
@@ -125,7 +126,11 @@ impl Drop for Preparer {
 /// What could not be removed is tried again with the next ones, and when the log is opened; nothing but space is lost.
 fn remove(disk: &Disk, unwanted: &mut VecDeque<u64>) {
     while let Some(number) = unwanted.front().copied() {
-        let removed = disk.remove_segment(number).and_then(|()| disk.sync_folder());
+        failpoints::hit(Point::BeforeRemove);
+        let removed = disk.remove_segment(number).and_then(|()| {
+            failpoints::hit(Point::AfterRemove);
+            disk.sync_folder()
+        });
         if let Err(error) = removed
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -18,6 +18,7 @@ use super::format::{Extent, RecordFields, RecordKind, Salt, SegmentHeader, encod
 use super::index::Position;
 use super::preparer::Preparer;
 use super::state::{Change, Done, Pending, Shared};
+use crate::failpoints::{self, Point};
 
 /// How long nothing has to happen before the writer leaves a mark that everything so far was durable.
 pub(super) const IDLE_BEFORE_MARK: Duration = Duration::from_millis(50);
@@ -122,6 +123,7 @@ impl Writer {
         for done in dones {
             done(Ok(()));
         }
+        failpoints::hit(Point::AfterDurable);
         true
     }
 
@@ -239,6 +241,7 @@ impl Writer {
 
     /// Enters the next segment. Its header is written with its first records.
     fn rotate(&mut self, first_sequence: u64) -> Result<(), LogFailed> {
+        failpoints::hit(Point::BeforeSegment);
         let number = self.active.number + 1;
         let segment = self.preparer.take(number).map_err(|source| LogFailed {
             action: "create",
@@ -261,6 +264,7 @@ impl Writer {
         };
         self.entered.push((number, Arc::clone(&self.active.segment)));
         self.shared.counters.segments_created.fetch_add(1, Ordering::Relaxed);
+        failpoints::hit(Point::AfterSegment);
         Ok(())
     }
 
@@ -269,6 +273,7 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        failpoints::hit(Point::BeforeSync);
         let segment = &self.active.segment;
         self.disk
             .append(&*segment.file, &self.buffer, self.active.tail)
@@ -277,6 +282,7 @@ impl Writer {
                 path: segment.path.clone(),
                 source: Arc::new(source),
             })?;
+        failpoints::hit(Point::AfterSync);
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);

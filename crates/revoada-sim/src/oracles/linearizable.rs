@@ -7,8 +7,8 @@
 //! what the revisions promise (etcd's API guarantees: strict serializability, with the revision as the order).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::executor::SimInstant;
 use bytes::Bytes;
 
 use super::Violation;
@@ -53,7 +53,7 @@ fn real_time(records: &Records) -> Result<(), Violation> {
     let mut by_return: Vec<&Operation> = operations.iter().collect();
     by_return.sort_by_key(|operation| operation.span.returned);
     let mut returned = by_return.into_iter().peekable();
-    let mut newest: (u64, Option<SimInstant>) = (0, None);
+    let mut newest: (u64, Option<Duration>) = (0, None);
     for operation in by_call {
         while let Some(before) = returned.next_if(|before| before.span.returned < operation.span.called) {
             if before.revision > newest.0 {

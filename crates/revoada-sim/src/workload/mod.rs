@@ -49,6 +49,11 @@ pub struct Clients {
     pub hands_off: Arc<AtomicBool>,
 }
 
+/// The time since the beginning, as it stands in the history.
+fn now() -> Duration {
+    SimInstant::now().elapsed_since_start()
+}
+
 fn key(number: u64) -> Bytes {
     Bytes::from(format!("{PREFIX}{number}"))
 }
@@ -136,13 +141,13 @@ impl Clients {
         if !self.goes_on() {
             return None;
         }
-        let called = SimInstant::now();
+        let called = now();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.execute(operation)).await;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let span = Span {
             called,
-            returned: SimInstant::now(),
+            returned: now(),
         };
         match answer {
             Ok(Ok(outcome)) => {
@@ -164,13 +169,13 @@ impl Clients {
         if !self.goes_on() {
             return None;
         }
-        let called = SimInstant::now();
+        let called = now();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.view(Consistency::Linearizable)).await;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let span = Span {
             called,
-            returned: SimInstant::now(),
+            returned: now(),
         };
         match answer {
             Ok(Ok(view)) => {
@@ -367,13 +372,13 @@ impl Clients {
             let Some((place, running)) = self.somebody(&mut chance) else {
                 continue;
             };
-            let (called, start) = (SimInstant::now(), self.cluster.starts(place));
+            let (called, start) = (now(), self.cluster.starts(place));
             let view = running.keyspace.view_at_hand();
             self.history.count("stale-get");
             let read = Read {
                 span: Span {
                     called,
-                    returned: SimInstant::now(),
+                    returned: now(),
                 },
                 revision: view.revision(),
                 linearizable: false,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use crate::executor::{SimInstant, SimRuntime};
+use crate::executor::SimRuntime;
 use bytes::Bytes;
-use openraft_rt::{AsyncRuntime, Instant as _};
+use openraft_rt::AsyncRuntime;
 use revoada_core::resource::{Resource, ResourceFormat, key, stored};
 use revoada_store::{Action, ApplyRequest, KindFilter, ListRequest, StoreError, read_snapshot};
 
-use super::{Clients, PATIENCE};
+use super::{Clients, PATIENCE, now};
 use crate::cluster::Running;
 use crate::entropy::Chance;
 use crate::history::{PutBack, Read, Span, Write};
@@ -71,13 +71,13 @@ impl Clients {
         if !self.goes_on() {
             return None;
         }
-        let called = SimInstant::now();
+        let called = now();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, asked).await;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let span = Span {
             called,
-            returned: SimInstant::now(),
+            returned: now(),
         };
         let (answer, how) = match answer {
             Ok(Ok(answer)) => (Some((answer, span)), ""),

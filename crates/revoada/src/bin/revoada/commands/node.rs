@@ -8,6 +8,7 @@ use revoada::node::config::{ConfigError, NodeConfig};
 use revoada::node::{self, NodeOptions, Stopped};
 use revoada::{NativeFaces, system};
 use revoada_core::error::ErrorKind;
+use revoada_mesh::failpoints;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,9 @@ use crate::failure::{CliError, Exit, Outcome};
 
 /// For tests of durability: faults of the log's disk, as the log's documentation has them.
 const FAULTS: &str = "REVOADA_LOG_FAULTS";
+
+/// For tests, in builds that have failpoints: the file that says at which of them to die.
+const FAILPOINTS: &str = "REVOADA_FAILPOINTS";
 
 /// Runs one node in the foreground
 #[derive(Debug, Args)]
@@ -41,6 +45,11 @@ pub async fn run(arguments: &Node) -> Outcome {
             CliError::because(ErrorKind::Invalid, "the node has no usable configuration", &error)
         }
     })?;
+    if failpoints::ENABLED
+        && let Some(file) = std::env::var_os(FAILPOINTS)
+    {
+        failpoints::follow(PathBuf::from(file));
+    }
     let mut log = node::LogOptions::default();
     if let Ok(script) = std::env::var(FAULTS) {
         let faults = script.parse::<node::ScriptedFaults>();
