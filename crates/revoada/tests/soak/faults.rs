@@ -113,7 +113,10 @@ impl Fault {
                 place.cluster.nodes[leader].kill();
             }
             Self::KillAll => return place.cluster.kill_all(),
-            Self::Restart => return place.cluster.nodes[victim].stop().await,
+            Self::Restart => {
+                place.faulty = Some(victim);
+                return place.cluster.nodes[victim].stop().await;
+            }
             Self::Pause => place.pause(victim),
             Self::PauseLeader => {
                 let leader = place.cluster.leader().await;
@@ -142,6 +145,7 @@ pub struct Place {
     pub cluster: TestCluster,
     hosts: Option<Hosts>,
     paused: Option<usize>,
+    /// To be ended and started as it was: it has a bad disk, or may be about to stop.
     faulty: Option<usize>,
     is_cut: bool,
 }

@@ -67,17 +67,20 @@ fn main() -> ExitCode {
         println!("nothing to do: this is what cargo xtask soak runs");
         return ExitCode::SUCCESS;
     };
-    // Its own panics are violations, and told at the end.
-    std::panic::set_hook(Box::new(|_| {}));
+    // What panics is a violation, and told at the end with all others.
+    std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime starts");
-    if runtime.block_on(soak(&plan)) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match runtime.block_on(caught(soak(&plan))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("the soak itself failed: {why}");
+            ExitCode::FAILURE
+        }
     }
 }
 
