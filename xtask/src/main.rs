@@ -11,6 +11,7 @@ mod cli;
 mod long;
 mod peers;
 mod sim;
+mod soak;
 mod source;
 mod test;
 mod tidy;
@@ -27,6 +28,8 @@ usage: cargo xtask COMMAND
                        parts: writes five drills resources etcd steady build
   sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
                        simulated clusters, one for each seed; a failure prints how to see it again
+  soak --minutes M [--seed S] [-o json]
+                       real processes under load and random faults; ends by itself, or with Ctrl-C
   peers [etcd] [checker]
                        builds the real peers that tests and benchmarks use into the cache folder
 ";
@@ -43,6 +46,10 @@ fn main() -> ExitCode {
             None => return misused(),
         },
         ["sim", arguments @ ..] => sim::run(arguments),
+        ["soak", arguments @ ..] => match soak::Plan::parse(arguments) {
+            Some(plan) => soak::run(&plan),
+            None => return misused(),
+        },
         ["peers", names @ ..] => match peers::run(names) {
             Some(done) => done,
             None => return misused(),

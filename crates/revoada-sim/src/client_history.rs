@@ -183,7 +183,13 @@ impl<'a> Told<'a> {
                 changes,
             });
         }
-        for operation in operations {
+        // When which revision was told of: by whoever was done, and by conditions that did not hold, which are gone through
+        // in the order in which they were asked.
+        let done = operations.iter().filter(|operation| operation.outcome == Outcome::Done);
+        let mut told: Vec<(u64, u64)> = done.map(|operation| (operation.end_ns, operation.revision)).collect();
+        let mut in_order = operations.to_vec();
+        in_order.sort_by_key(|operation| operation.start_ns);
+        for operation in in_order {
             match (operation.operation, operation.outcome) {
                 (Kind::Get, Outcome::Done) => records.reads.push(Read {
                     span: operation.span(),
@@ -191,9 +197,7 @@ impl<'a> Told<'a> {
                     linearizable: true,
                     seen: BTreeMap::from([(key.clone(), operation.value.as_deref().map(bytes))]),
                 }),
-                (Kind::Cas, Outcome::Mismatch) => {
-                    records.mismatches.extend(self.mismatch(&key, operation, operations)?)
-                }
+                (Kind::Cas, Outcome::Mismatch) => records.mismatches.extend(self.mismatch(&key, operation, &mut told)?),
                 _ => {}
             }
         }
@@ -220,13 +224,11 @@ impl<'a> Told<'a> {
         &self,
         key: &Bytes,
         operation: &Operation,
-        operations: &[&Operation],
+        told: &mut Vec<(u64, u64)>,
     ) -> Result<Option<Mismatch>, Violation> {
-        let told_before = operations
-            .iter()
-            .filter(|before| before.outcome == Outcome::Done && before.end_ns < operation.start_ns)
-            .map(|before| before.revision);
-        let oldest = told_before
+        let before = told.iter().filter(|(at, _)| *at < operation.start_ns);
+        let oldest = before
+            .map(|(_, revision)| *revision)
             .max()
             .unwrap_or(0)
             .max(operation.expected_revision.saturating_add(1));
@@ -247,6 +249,7 @@ impl<'a> Told<'a> {
             );
             return Err(Violation::of(ORACLE, what));
         };
+        told.push((operation.end_ns, *revision));
         Ok(Some(Mismatch {
             span: operation.span(),
             revision: self.rank(*revision),

@@ -17,6 +17,11 @@ use crate::{cargo, long, peers, tidy};
 use output::Outcomes;
 use report::{NotRun, Report, Step};
 
+/// Installs the machine's own programs that tests of real processes use, where that is possible.
+pub fn install_tools() {
+    tools::install();
+}
+
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {

@@ -23,16 +23,16 @@ pub fn install() {
     let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
     let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     if !is_root() || !is_there("apt-get") {
-        println!("missing: {}; the tests that need them will say so", names.join(", "));
+        eprintln!("missing: {}; the tests that need them will say so", names.join(", "));
         return;
     }
-    println!("installing {}", packages.join(", "));
+    eprintln!("installing {}", packages.join(", "));
     if apt(&["install"], &packages) {
         return;
     }
     // A fresh machine has no list of packages yet.
     if !(apt(&["update"], &[]) && apt(&["install"], &packages)) {
-        println!(
+        eprintln!(
             "could not install {}; the tests that need them will say so",
             packages.join(", ")
         );

@@ -1,16 +1,16 @@
-//! A clock that is set back. No process can be given a clock of its own from outside, so that here alone the nodes run
-//! on threads of the test.
+//! A clock that is set back: in nodes that run on threads of the test, which is possible everywhere, and in one process,
+//! by libfaketime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 
 use revoada::node::{LogOptions, Node, NodeOptions, Stopped};
-use revoada::store::admin::Wish;
+use revoada::store::admin::{ClusterStatus, Wish};
 use revoada::{NativeFaces, system};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Load, PATIENCE, TestCluster, until};
+use crate::support::{Load, PATIENCE, TestCluster, library_for_clocks, not_run, until};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -79,7 +79,28 @@ async fn a_clock_set_back_on_the_leader_loses_nothing_and_the_chain_still_verifi
     load.more(50).await;
     nodes.set_by_ms[leader].fetch_sub(HOUR_MS, Ordering::SeqCst);
     load.more(50).await;
+    nothing_is_lost(&cluster, leader, &status, load).await;
+}
 
+#[tokio::test]
+async fn the_clock_of_one_process_is_set_back_and_nothing_is_lost() {
+    let library = match library_for_clocks() {
+        Ok(library) => library,
+        Err(missing) => return not_run("the clock of one process", &missing),
+    };
+    let mut cluster = TestCluster::prepare("cluster-3m-nw", 5);
+    cluster.nodes.iter_mut().for_each(|node| node.with_own_clock(&library));
+    cluster.start_all();
+    let (leader, status) = cluster.settled().await;
+    let load = Load::start(&cluster.sockets(), 4, "clock");
+    load.more(50).await;
+    cluster.nodes[leader].set_clock(-HOUR_MS / 1000);
+    load.more(50).await;
+    nothing_is_lost(&cluster, leader, &status, load).await;
+}
+
+/// With the leader's clock an hour back: a transition comes before the one that it follows, and all else is as ever.
+async fn nothing_is_lost(cluster: &TestCluster, leader: usize, status: &ClusterStatus, load: Load) {
     // A transition by the leader whose clock stands an hour earlier than at the one before.
     let follower = status
         .nodes
@@ -106,7 +127,7 @@ async fn a_clock_set_back_on_the_leader_loses_nothing_and_the_chain_still_verifi
         "no block is earlier than the one before it"
     );
     load.more(50).await;
-    load.stop().await.assert_kept(&cluster, leader).await;
+    load.stop().await.assert_kept(cluster, leader).await;
     cluster.assert_chain_verifies(leader).await;
     // But for the one in quarantine: no log reaches it any more, and its chain may end before its own demotion.
     until("every node shows the same chain", PATIENCE, async || {

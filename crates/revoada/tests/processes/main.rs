@@ -7,7 +7,9 @@
 mod backpressure;
 mod clocks;
 mod disks;
+mod failpoints;
 mod folders;
+mod histories;
 mod kills;
 mod listeners;
 mod partitions;

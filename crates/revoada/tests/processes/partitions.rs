@@ -1,121 +1,21 @@
 //! A network that falls apart: each node is a host of its own, in a network namespace, on one switch.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
 use std::time::Duration;
 
 use revoada::attest::Role;
 use revoada::core::error::ErrorKind;
 use revoada::store::admin::ClusterState;
 
-use crate::support::{Load, PATIENCE, TestCluster, missing, not_run, until};
-
-/// Hosts `10.99.0.1` and on, in namespaces of their own, joined by a bridge in one more. Gone when it is dropped.
-struct Hosts {
-    prefix: String,
-    count: usize,
-}
-
-impl Hosts {
-    fn new(count: usize) -> Self {
-        let hosts = Self {
-            prefix: format!("rv{}", std::process::id()),
-            count,
-        };
-        let switch = hosts.switch();
-        ip(&["netns", "add", &switch]);
-        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
-        ip(&["-n", &switch, "link", "set", "br0", "up"]);
-        for host in 0..count {
-            let (name, port) = (hosts.name(host), format!("p{host}"));
-            ip(&["netns", "add", &name]);
-            ip(&["-n", &name, "link", "set", "lo", "up"]);
-            ip(&[
-                "-n", &name, "link", "add", "e0", "type", "veth", "peer", "name", &port, "netns", &switch,
-            ]);
-            ip(&[
-                "-n",
-                &name,
-                "addr",
-                "add",
-                &format!("{}/24", Self::address(host)),
-                "dev",
-                "e0",
-            ]);
-            ip(&["-n", &name, "link", "set", "e0", "up"]);
-            ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-        }
-        hosts
-    }
-
-    fn switch(&self) -> String {
-        format!("{}-sw", self.prefix)
-    }
-
-    fn name(&self, host: usize) -> String {
-        format!("{}-h{host}", self.prefix)
-    }
-
-    fn address(host: usize) -> IpAddr {
-        Ipv4Addr::new(10, 99, 0, u8::try_from(host + 1).unwrap()).into()
-    }
-
-    /// Drops every frame between one side and the other.
-    fn cut(&self, side: &[usize]) {
-        let ports = |inside: bool| {
-            let chosen = (0..self.count).filter(|host| side.contains(host) == inside);
-            chosen.map(|host| format!("\"p{host}\"")).collect::<Vec<_>>().join(", ")
-        };
-        let (here, there) = (ports(true), ports(false));
-        self.filter(&format!(
-            "add table bridge part; add chain bridge part f {{ type filter hook forward priority 0; }}; \
-             add rule bridge part f iifname {{ {here} }} oifname {{ {there} }} drop; \
-             add rule bridge part f iifname {{ {there} }} oifname {{ {here} }} drop"
-        ));
-    }
-
-    fn heal(&self) {
-        self.filter("delete table bridge part");
-    }
-
-    fn filter(&self, rules: &str) {
-        ip(&["netns", "exec", &self.switch(), "nft", rules]);
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        for name in (0..self.count).map(|host| self.name(host)).chain([self.switch()]) {
-            // What is left of it is a name in /run/netns, and nobody can do more about it here.
-            drop(Command::new("ip").args(["netns", "del", &name]).status());
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new("ip").args(arguments).output().unwrap();
-    assert!(
-        done.status.success(),
-        "ip {arguments:?}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
+use crate::support::{Hosts, Load, PATIENCE, Recorder, TestCluster, not_run, until};
 
 #[tokio::test]
 async fn a_partition_leaves_one_side_that_decides_and_heals_to_one_chain() {
-    if let Some(reason) = missing(
-        &["ip", "nft", "unshare"],
-        &["unshare", "-n", "nft", "add table bridge probe"],
-    ) {
+    if let Some(reason) = Hosts::missing() {
         return not_run("a network partition", &reason);
     }
     let hosts = Hosts::new(5);
-    let addresses: Vec<_> = (0..5).map(Hosts::address).collect();
     // Declared after the hosts, and so killed before they go.
-    let mut cluster = TestCluster::prepare_at("cluster-3m-nw", &addresses);
-    for (number, node) in cluster.nodes.iter_mut().enumerate() {
-        node.launcher = ["ip", "netns", "exec", &hosts.name(number)].map(str::to_owned).to_vec();
-    }
+    let mut cluster = hosts.prepare("cluster-3m-nw");
     cluster.start_all();
     let (leader, status) = cluster.settled().await;
     cluster.apply_patiently(leader, "fact", "before").await;
@@ -204,4 +104,74 @@ async fn a_partition_leaves_one_side_that_decides_and_heals_to_one_chain() {
         written.assert_kept(&cluster, node).await;
         cluster.assert_chain_verifies(node).await;
     }
+}
+
+/// Does something to the network of a cluster under load, undoes it, and asks whether anybody noticed who should not have.
+async fn under_load(what: &str, seed: u64, disturb: impl AsyncFnOnce(&Hosts, &TestCluster, &Recorder)) {
+    if let Some(reason) = Hosts::missing() {
+        return not_run(what, &reason);
+    }
+    let hosts = Hosts::new(5);
+    let mut cluster = hosts.prepare("cluster-3m-nw");
+    cluster.start_all();
+    cluster.settled().await;
+    let recorder = Recorder::start(&cluster.sockets(), 5, seed, Duration::from_millis(1));
+    recorder.more(50).await;
+    disturb(&hosts, &cluster, &recorder).await;
+    hosts.heal();
+    cluster.settled().await;
+    recorder.more(50).await;
+    recorder.stop().await.assert_linearizable(what);
+    for node in 0..5 {
+        cluster.assert_chain_verifies(node).await;
+    }
+}
+
+#[tokio::test]
+async fn two_voters_that_do_not_hear_each_other_and_hear_all_others_do_no_harm() {
+    under_load("a partial partition", 11, async |hosts, cluster, recorder| {
+        let (followers, _) = cluster.followers_and_workers().await;
+        let leader = cluster.leader().await;
+        hosts.cut_between(leader, followers[0]);
+        recorder.more(200).await;
+        hosts.heal();
+        cluster.settled().await;
+        let (followers, _) = cluster.followers_and_workers().await;
+        hosts.cut_between(followers[0], followers[1]);
+        recorder.more(200).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leader_that_hears_all_and_is_heard_by_nobody_is_replaced() {
+    under_load("a one-way cut", 12, async |hosts, cluster, recorder| {
+        let mute = cluster.leader().await;
+        hosts.silence(mute);
+        until("another one leads", PATIENCE, async || {
+            for node in (0..5).filter(|node| *node != mute) {
+                let summary = cluster.status(node).await.map_err(|error| error.to_string())?.cluster;
+                if summary
+                    .leader
+                    .as_deref()
+                    .is_some_and(|name| name != cluster.nodes[mute].name())
+                {
+                    return Ok(());
+                }
+            }
+            Err("nobody else does".to_owned())
+        })
+        .await;
+        recorder.more(200).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_that_loses_a_tenth_of_everything_loses_no_write() {
+    under_load("loss", 13, async |hosts, _, recorder| {
+        hosts.lose(10);
+        recorder.more(200).await;
+    })
+    .await;
 }

@@ -41,6 +41,8 @@ pub struct NodeProcess {
     /// What the process finds in its environment at its next start.
     pub environment: Vec<(String, String)>,
     pub config_file: PathBuf,
+    /// What the program is, where it is not the one that all tests run.
+    pub program: Option<String>,
     /// It runs without a process of its own, on a thread of the test.
     pub elsewhere: bool,
     log: PathBuf,
@@ -97,7 +99,7 @@ impl NodeProcess {
     }
 
     fn command(&self) -> Command {
-        let program = program();
+        let program = self.program.clone().unwrap_or_else(program);
         let mut words = self.launcher.iter().cloned().chain([program]);
         let mut command = Command::new(words.next().expect("the program itself is a word"));
         command.args(words).arg("node").arg("--config").arg(&self.config_file);
@@ -129,6 +131,57 @@ impl NodeProcess {
         self.paused = false;
     }
 
+    /// Arms failpoints of a process that was started with [`Self::failpoints`], at once; none is armed by no text.
+    pub fn arm(&self, text: &str) {
+        let file = self.failpoints();
+        let part = file.with_extension("part");
+        fs::write(&part, text).unwrap();
+        fs::rename(&part, &file).unwrap();
+    }
+
+    /// The file that arms them: to be named to the program by `REVOADA_FAILPOINTS`.
+    pub fn failpoints(&self) -> PathBuf {
+        self.config_file.with_extension("failpoints")
+    }
+
+    /// Gives it the program that has failpoints.
+    pub fn with_failpoints(&mut self) {
+        self.program = Some(program_with_failpoints());
+        let file = self.failpoints().display().to_string();
+        self.environment.push(("REVOADA_FAILPOINTS".to_owned(), file));
+    }
+
+    /// Gives its next process a clock of its own, which shows the machine's time until it is set.
+    pub fn with_own_clock(&mut self, library: &Path) {
+        self.set_clock(0);
+        let file = self.config_file.with_extension("clock").display().to_string();
+        let words = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", file),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            // Only the wall clock jumps: the kernel never sets the other one.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        let words = words.map(|(name, value)| (name.to_owned(), value));
+        self.environment.extend(words);
+    }
+
+    /// Sets that clock so many seconds beside the machine's.
+    pub fn set_clock(&self, seconds: i64) {
+        let file = self.config_file.with_extension("clock");
+        let part = file.with_extension("clock-part");
+        fs::write(&part, format!("{seconds:+}\n")).unwrap();
+        fs::rename(&part, &file).unwrap();
+    }
+
+    /// Whether its process has ended by itself, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let ended = self.process.as_mut()?.try_wait().unwrap()?;
+        self.process = None;
+        self.paused = false;
+        Some(ended)
+    }
+
     /// SIGSTOP.
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
@@ -139,6 +192,17 @@ impl NodeProcess {
     pub fn resume(&mut self) {
         self.signal(Signal::CONT);
         self.paused = false;
+    }
+
+    /// SIGTERM, and waits until it has ended, as it should: with code 0.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let what = format!("{} stops", self.config.name);
+        let ended = until(&what, PATIENCE, async || {
+            self.ended().ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        assert!(ended.success(), "{what}: {ended}");
     }
 
     /// Removes what it knows, and keeps who it is.
@@ -230,6 +294,7 @@ impl TestCluster {
                 },
                 launcher: Vec::new(),
                 environment: Vec::new(),
+                program: None,
                 config_file: folder.path().join(format!("{name}.yaml")),
                 elsewhere: false,
                 log: folder.path().join(format!("{name}.log")),
@@ -246,6 +311,13 @@ impl TestCluster {
             token,
             folder,
         }
+    }
+
+    /// The same as [`Self::prepare`], of a declaration that is not quite the prescribed one.
+    pub fn prepare_as(topology: &str, count: usize, change: impl FnOnce(&mut DraftDeclaration)) -> Self {
+        let mut draft = prescribed_for(topology, count).unwrap();
+        change(&mut draft);
+        Self::prepare_declared(draft, &vec![own_loopback(); count])
     }
 
     /// Starts all nodes of a new cluster and waits until it has its declared shape.
@@ -301,7 +373,7 @@ impl TestCluster {
     }
 
     /// The running node that says of itself that it leads, and what it sees.
-    async fn look_from_leader(&self) -> Result<(usize, ClusterStatus), String> {
+    pub async fn look_from_leader(&self) -> Result<(usize, ClusterStatus), String> {
         let mut seen = Vec::new();
         for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.is_running()) {
             match self.status(number).await {
@@ -509,6 +581,11 @@ pub fn config_map(name: &str, content: &str) -> ApplyDocuments {
 /// The program under test: the one that was built with the tests, or the one that `REVOADA_BIN` names.
 pub fn program() -> String {
     std::env::var("REVOADA_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_revoada").to_owned())
+}
+
+/// The program that was built with the tests. It alone has failpoints: it is the same but for them.
+pub fn program_with_failpoints() -> String {
+    env!("CARGO_BIN_EXE_revoada").to_owned()
 }
 
 fn leads(status: &ClusterStatus, name: &str) -> bool {

@@ -4,7 +4,9 @@
 //! never looks into them. Rejected: nodes on threads of the test, which cannot be killed, paused or cut off.
 
 mod cluster;
+mod hosts;
 mod load;
+mod recorder;
 mod tools;
 pub mod wire;
 
@@ -12,9 +14,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use cluster::{NodeProcess, TestCluster, config_map};
+pub use cluster::{NodeProcess, TestCluster, config_map, program_with_failpoints};
+pub use hosts::Hosts;
 pub use load::{Load, Written};
-pub use tools::{missing, not_run};
+pub use recorder::{Chance, Recorder};
+pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run};
 
 /// The time between two looks at a condition that is waited for.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);

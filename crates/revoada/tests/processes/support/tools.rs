@@ -1,11 +1,63 @@
 //! What a test needs of the machine it runs on, and what is said when it is not there.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use revoada_sim::client_history::{self, Operation};
 
 /// Says that a test did not run, and why. With `CI` set that is a failure: nothing is skipped in silence.
 pub fn not_run(test: &str, reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{test} was not run: {reason}");
     println!("not run: {test}: {reason}");
+    // Whoever runs all tests asks for a list of these.
+    if let Some(list) = std::env::var_os("REVOADA_NOT_RUN") {
+        let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();
+        writeln!(list, "{test}\t{reason}").unwrap();
+    }
+}
+
+/// Whether porcupine finds a history linearizable, by the program that `REVOADA_CHECKER` names or that
+/// `cargo xtask peers checker` built; what is missing where there is none.
+pub fn judged_by_porcupine(operations: &[Operation]) -> Result<bool, String> {
+    let built = || {
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty());
+        Some(
+            cache
+                .map(PathBuf::from)
+                .or_else(home)?
+                .join("revoada/peers/bin/checker"),
+        )
+    };
+    let checker = std::env::var_os("REVOADA_CHECKER").map(PathBuf::from).or_else(built);
+    let Some(checker) = checker.filter(|checker| checker.is_file()) else {
+        return Err("it needs the checker: cargo xtask peers checker".to_owned());
+    };
+    let file = tempfile::Builder::new()
+        .prefix("rv")
+        .suffix(".jsonl")
+        .tempfile()
+        .unwrap();
+    fs::write(file.path(), client_history::render(operations).unwrap()).unwrap();
+    let output = Command::new(&checker).arg(file.path()).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{} said no verdict: {error}: {output:?}", checker.display()));
+    match said["verdict"].as_str() {
+        Some("linearizable") => Ok(true),
+        Some("violated") => Ok(false),
+        _ => panic!("{} came to no verdict: {said}", checker.display()),
+    }
+}
+
+/// libfaketime, which gives one process a clock of its own; what is missing where it is not there.
+pub fn library_for_clocks() -> Result<PathBuf, String> {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    let found = libraries.chain([PathBuf::from("/usr/lib64/faketime/libfaketimeMT.so.1")]);
+    let mut found = found.filter(|library| library.is_file());
+    found.next().ok_or_else(|| "it needs libfaketime".to_owned())
 }
 
 /// What is missing, of root's rights, the named programs, and the right to do what `probe` does and nothing comes of.
