@@ -75,6 +75,14 @@ pub fn release_binary(target: &Path) -> Result<Option<PathBuf>> {
     Ok(status.success().then(|| target.join("release").join("revoada")))
 }
 
+/// The binary that `REVOADA_BIN` names, or else the release build, made if need be.
+pub fn measured_binary(target: &Path) -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("REVOADA_BIN") {
+        return Ok(PathBuf::from(given));
+    }
+    release_binary(target)?.context("the release build failed")
+}
+
 /// The program `name` as the search path finds it.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

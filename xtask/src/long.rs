@@ -23,11 +23,16 @@ const DRILLS: &[&str] = &[
     "kill-all",
 ];
 
+/// The same as [`run`], of the binary that `REVOADA_BIN` names, or the one it builds.
+pub fn alone() -> Result<bool> {
+    run(&cargo::measured_binary(&cargo::target()?)?)
+}
+
 /// Runs all, keeps docs/long-run.md, says whether all held.
 pub fn run(binary: &Path) -> Result<bool> {
     let base = cargo::target()?.join("xtask");
     let mut page = String::from(
-        "# The last long run\n\nWritten by `cargo xtask test --long`. Five nodes in the shape `cluster-3m-nw`, release build.\n\n",
+        "# The last long run\n\nWritten by `cargo xtask test --long`, or `cargo xtask long`. Five nodes in the shape `cluster-3m-nw`, release build.\n\n",
     );
     writeln!(page, "{}\n", machine()?)?;
     writeln!(page, "| run | held | what it told |\n|---|---|---|")?;

@@ -23,9 +23,10 @@ usage: cargo xtask COMMAND
 
   tidy                 checks the crate graph, purity, texts, licences, formatting and lints
   test [--long]        everything that CI runs; with --long also the long runs, kept in docs/long-run.md
+  long                 the long runs alone
   bench [--quick] [PART]…
                        measures the release binary and keeps docs/benchmarks.md; --quick shortens all, keeps nothing;
-                       parts: writes five drills resources etcd steady build
+                       parts: writes five drills resources costs etcd steady build
   sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
                        simulated clusters, one for each seed; a failure prints how to see it again
   soak --minutes M [--seed S] [-o json]
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["test"] => test::run(test::Length::Usual),
         ["test", "--long"] => test::run(test::Length::Long),
+        ["long"] => long::alone(),
         ["bench", parts @ ..] => match bench::Plan::parse(parts) {
             Some(plan) => bench::run(&plan),
             None => return misused(),

@@ -90,10 +90,7 @@ impl Plan {
 /// every promise was kept.
 pub fn run(plan: &Plan) -> Result<bool> {
     let target = cargo::target()?;
-    let given = std::env::var_os("REVOADA_BIN").map(PathBuf::from);
-    let Some(binary) = given.map_or_else(|| cargo::release_binary(&target), |given| Ok(Some(given)))? else {
-        bail!("the release build failed")
-    };
+    let binary = cargo::measured_binary(&target)?;
     let size = if plan.quick { &QUICK } else { &FULL };
     let bench = Bench {
         binary,
