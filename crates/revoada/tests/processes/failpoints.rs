@@ -25,12 +25,13 @@ const WRITES: &[Point] = &[
 ];
 /// When somebody stands for election.
 const VOTES: &[Point] = &[Point::BeforeVote, Point::AfterVote];
-/// On the leader, when roles change.
+/// On the leader, when roles change. Those of the membership come first: a node changes its role once a minute at most, so
+/// that later wishes may be granted and wait for somebody to be promoted.
 const ROLES: &[Point] = &[
-    Point::BeforeTransition,
-    Point::AfterTransition,
     Point::BeforeMembership,
     Point::AfterMembership,
+    Point::BeforeTransition,
+    Point::AfterTransition,
 ];
 /// When much was written.
 const CHECKPOINTS: &[Point] = &[

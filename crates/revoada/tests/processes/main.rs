@@ -1,8 +1,9 @@
 //! Real processes under real faults: what holds when nodes are killed, paused, cut off, and given bad disks, folders
 //! and callers.
 //!
-//! The program under test is the one that cargo built with the tests, or the one that `REVOADA_BIN` names. Tests that
-//! need root, namespaces or a tool say so in their output where they cannot run, and fail there with `CI` set.
+//! The program under test is the one that cargo built with the tests, or the one that `REVOADA_BIN` names; where it is
+//! killed at failpoints it is always the former, which alone has them. Tests that need root, namespaces or a tool say so
+//! in their output where they cannot run, and fail there with `CI` set.
 
 mod backpressure;
 mod clocks;

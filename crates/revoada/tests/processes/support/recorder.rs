@@ -48,8 +48,9 @@ struct Counts {
 impl Counts {
     fn note_write(&self) {
         self.written.fetch_add(1, Ordering::SeqCst);
-        let now = self.began.elapsed();
         let (last, longest) = &mut *self.gap.lock();
+        // Looked at under the lock, so that no later time is noted before it.
+        let now = self.began.elapsed();
         *longest = (*longest).max(now - *last);
         *last = now;
     }
