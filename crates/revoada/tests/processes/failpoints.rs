@@ -25,8 +25,7 @@ const WRITES: &[Point] = &[
 ];
 /// When somebody stands for election.
 const VOTES: &[Point] = &[Point::BeforeVote, Point::AfterVote];
-/// On the leader, when roles change. Those of the membership come first: a node changes its role once a minute at most, so
-/// that later wishes may be granted and wait for somebody to be promoted.
+/// On the leader, when roles change.
 const ROLES: &[Point] = &[
     Point::BeforeMembership,
     Point::AfterMembership,
@@ -167,6 +166,8 @@ async fn a_leader_that_dies_in_the_middle_of_a_change_of_roles_leaves_nothing_ha
         let leader = cluster.leader().await;
         let client = cluster.nodes[leader].client();
         arm(&cluster, leader, point);
+        // A process looks every 10 ms at what it is armed with, and grants a wish sooner than that.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         // The wish of an operator, and not a death: two voters that are gone at once would be no quorum of three.
         let name = cluster.nodes[followers[0]].name().to_owned();
         let wish = tokio::spawn(async move { client.role_wish(&name, Wish::Quarantine, false).await });
