@@ -141,6 +141,10 @@ mod armed {
                 panic!("{one} arms no failpoint: {error}");
             }
         }
+        // For whoever has to know that this process is armed by now.
+        if let Err(error) = std::fs::write(file.with_extension("armed"), &said) {
+            tracing::error!(%error, "cannot say what is armed");
+        }
         *armed = said;
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+use revoada::core::roles::NodeState;
 use revoada::store::admin::Wish;
 use revoada_mesh::failpoints::Point;
 
@@ -56,6 +57,8 @@ const TRUNCATIONS: &[Point] = &[Point::BeforeTruncate, Point::AfterTruncate];
 
 /// How long a process may take to come to the place where it is to die.
 const REACHED_WITHIN: Duration = PATIENCE;
+/// Who changed its role within the last minute may have to wait for the rest of it.
+const RESTORED_WITHIN: Duration = Duration::from_secs(90);
 /// Fewer than the declared 10,000, so that checkpoints come while a test looks.
 const ENTRIES_PER_CHECKPOINT: u64 = 50;
 /// More than stay in the log behind a checkpoint, and a batch of those that go.
@@ -166,8 +169,12 @@ async fn a_leader_that_dies_in_the_middle_of_a_change_of_roles_leaves_nothing_ha
         let leader = cluster.leader().await;
         let client = cluster.nodes[leader].client();
         arm(&cluster, leader, point);
-        // A process looks every 10 ms at what it is armed with, and grants a wish sooner than that.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // A wish is granted sooner than a process looks at what it is armed with.
+        until("the leader is armed", PATIENCE, async || {
+            let armed = cluster.nodes[leader].is_armed();
+            armed.then_some(()).ok_or_else(|| "not yet".to_owned())
+        })
+        .await;
         // The wish of an operator, and not a death: two voters that are gone at once would be no quorum of three.
         let name = cluster.nodes[followers[0]].name().to_owned();
         let wish = tokio::spawn(async move { client.role_wish(&name, Wish::Quarantine, false).await });
@@ -176,16 +183,26 @@ async fn a_leader_that_dies_in_the_middle_of_a_change_of_roles_leaves_nothing_ha
         drop(wish.await.unwrap());
         cluster.nodes[leader].start();
         let name = cluster.nodes[followers[0]].name().to_owned();
-        until("the wish is taken back", PATIENCE, async || {
-            let (leader, status) = cluster.look_from_leader().await?;
-            let node = status.nodes.iter().find(|node| node.name == name).unwrap();
-            if matches!(node.state, revoada::core::roles::NodeState::Active) {
-                return Ok(());
-            }
-            let client = cluster.nodes[leader].client();
-            let restored = client.role_wish(&name, Wish::Restore, false).await;
-            Err(format!("{:?}, {restored:?}", node.state))
-        })
+        // A wish that the dead leader had begun may be committed by the next one at any time until the shape is back.
+        until(
+            "the wish is taken back, and the shape is back",
+            RESTORED_WITHIN,
+            async || {
+                let (leader, status) = cluster.look_from_leader().await?;
+                let node = status.nodes.iter().find(|node| node.name == name).unwrap();
+                if node.state != NodeState::Active {
+                    let client = cluster.nodes[leader].client();
+                    let restored = client.role_wish(&name, Wish::Restore, false).await;
+                    return Err(format!("{:?}, {restored:?}", node.state));
+                }
+                let redundancy = &status.cluster.redundancy;
+                if redundancy.voters_caught_up == redundancy.voters_declared {
+                    Ok(())
+                } else {
+                    Err(format!("{redundancy:?}"))
+                }
+            },
+        )
         .await;
         come_back(&mut cluster, &[]).await;
         load.more(20).await;

@@ -139,6 +139,12 @@ impl NodeProcess {
         fs::rename(&part, &file).unwrap();
     }
 
+    /// Whether the process has noticed what it was armed with last.
+    pub fn is_armed(&self) -> bool {
+        let noticed = fs::read(self.failpoints().with_extension("armed"));
+        noticed.is_ok_and(|noticed| noticed == fs::read(self.failpoints()).unwrap())
+    }
+
     /// The file that arms them: to be named to the program by `REVOADA_FAILPOINTS`.
     pub fn failpoints(&self) -> PathBuf {
         self.config_file.with_extension("failpoints")
