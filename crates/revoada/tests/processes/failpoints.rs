@@ -183,7 +183,8 @@ async fn a_leader_that_dies_in_the_middle_of_a_change_of_roles_leaves_nothing_ha
         drop(wish.await.unwrap());
         cluster.nodes[leader].start();
         let name = cluster.nodes[followers[0]].name().to_owned();
-        // A wish that the dead leader had begun may be committed by the next one at any time until the shape is back.
+        // What the dead leader had begun is committed by the next one before this is, or never.
+        cluster.apply_patiently(leader, "since", point.name()).await;
         until(
             "the wish is taken back, and the shape is back",
             RESTORED_WITHIN,
