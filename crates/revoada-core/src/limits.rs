@@ -234,3 +234,21 @@ pub const HAND_OVER_MS_MAX: u64 = 300;
 pub const SUPERSEDED_GRACE_MS: u64 = 100;
 /// How long a node waits for a port that a killed process has not freed yet, in milliseconds.
 pub const BIND_MS_MAX: u64 = 5_000;
+/// The largest request of the etcd face, in bytes: etcd's default for a request, and room for what is around it.
+pub const ETCD_REQUEST_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 512 * 1024;
+/// The largest answer of the etcd face, in bytes; clients take as much as a signed 32-bit number says.
+pub const ETCD_ANSWER_BYTES_MAX: usize = i32::MAX as usize;
+/// How many compares, and operations of each branch, a transaction of the etcd face has at most (etcd's default).
+pub const ETCD_TXN_OPS_MAX: usize = 128;
+/// The shortest time of a lease of the etcd face, in seconds; shorter ones get this one.
+pub const ETCD_LEASE_TTL_S_MIN: i64 = 2;
+/// How many keep-alives of one stream are worked on at once.
+pub const ETCD_KEEP_ALIVES_IN_FLIGHT_MAX: usize = 256;
+/// How many watches one stream of the etcd face may have.
+pub const ETCD_WATCHES_MAX: usize = 100_000;
+/// How many answers of one watch stream wait for a slow client; what else there is stays in the keyspace.
+pub const ETCD_WATCH_ANSWERS_WAITING_MAX: usize = 16;
+/// With how many bytes an answer to a watch is cut into fragments, where the client takes those.
+pub const ETCD_FRAGMENT_BYTES: usize = DOCUMENT_BYTES_MAX;
+/// After how long of silence a watch that wants it is told of progress, in milliseconds (etcd: ten minutes).
+pub const ETCD_WATCH_PROGRESS_MS: u64 = 600_000;

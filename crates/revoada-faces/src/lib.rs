@@ -5,4 +5,5 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod etcd;
 pub mod native;

@@ -3,7 +3,7 @@
 //! - [`StoreBackend`]: the verbs on resources that every backend has, with its [`Capabilities`].
 //! - [`Keyspace`]: what faces need beyond them, where a backend is a keyspace: transactions, reads at a revision,
 //!   watches of keys, leases. [`KeyspaceBackend`] makes a backend of any keyspace.
-//! - [`ClusterAdmin`]: members, roles, the chain.
+//! - [`ClusterAdmin`]: members, roles, the chain. [`RaftGroup`]: the members as a foreign protocol counts them.
 //!
 //! [`MemoryBackend`] and [`FolderBackend`] are here; [`audit`] wraps any backend; [`conformance`] is what each of
 //! them has to pass. Nothing here knows Raft, HTTP or D-Bus.
@@ -17,6 +17,7 @@ mod capability;
 pub mod conformance;
 mod error;
 mod folder;
+mod group;
 mod keyspace;
 mod keyspace_backend;
 pub mod limits;
@@ -29,6 +30,7 @@ pub use backend::*;
 pub use capability::{Capabilities, Capability};
 pub use error::*;
 pub use folder::{FolderBackend, FolderConfig, FolderKeyspace, OpenFolderError};
+pub use group::{GroupMember, MoveLeaderError, RaftGroup, Standing};
 pub use keyspace::{Consistency, KeyEventStream, KeyEvents, Keyspace, KeyspaceError, SnapshotExtras, watch_keys};
 pub use keyspace_backend::{KeyspaceBackend, SnapshotSection, WholeSnapshot, read_snapshot, write_snapshot};
 pub use memory::{MemoryBackend, MemoryKeyspace, stamp};

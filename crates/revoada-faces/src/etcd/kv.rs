@@ -1,0 +1,107 @@
+//! KV: ranges, puts, deletions, transactions, compaction.
+
+use revoada_core::keyspace::{Answer, Op, OpResult, Operation, Revision, Txn};
+use revoada_etcd_api::etcdserverpb::kv_server::Kv;
+use revoada_etcd_api::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+};
+use revoada_store::{Consistency, KeyspaceError};
+use tonic::{Request, Response, Status};
+
+use super::txn::Shape;
+use super::{EtcdFace, mismatched, refused, txn, version_of};
+
+impl EtcdFace {
+    /// Does one operation as a transaction of its own; the revision after it.
+    async fn one(&self, op: Op) -> Result<(Revision, OpResult), Status> {
+        let (revision, mut answer) = self.keyspace.txn(Txn::always(vec![op])).await.map_err(refused)?;
+        match answer.results.pop() {
+            Some(result) => Ok((revision, result)),
+            None => Err(mismatched(&Answer::Txn(answer))),
+        }
+    }
+}
+
+/// How new what is read has to be.
+pub(super) const fn consistency(serializable: bool) -> Consistency {
+    if serializable {
+        Consistency::Stale
+    } else {
+        Consistency::Linearizable
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for EtcdFace {
+    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let request = request.into_inner();
+        let (query, shape) = txn::range(&request)?;
+        let view = self.view(consistency(request.serializable)).await?;
+        let answer = view.range(&query).map_err(super::refusal::unreadable)?;
+        Ok(Response::new(txn::range_answered(
+            self.header(answer.revision),
+            answer,
+            &shape,
+        )))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let (op, shape) = txn::put(request.into_inner())?;
+        let (revision, result) = self.one(op).await?;
+        match (result, shape) {
+            (OpResult::Put { previous, .. }, Shape::Put { key }) => Ok(Response::new(PutResponse {
+                header: self.header(revision),
+                prev_kv: previous.map(|previous| version_of(key, previous)),
+            })),
+            (result, _) => Err(Status::internal(format!("a put was answered by {result:?}"))),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let op = txn::delete(&request.into_inner())?;
+        let (revision, result) = self.one(op).await?;
+        match result {
+            OpResult::Deleted { count, previous } => {
+                Ok(Response::new(txn::deleted(self.header(revision), count, previous)))
+            }
+            result => Err(Status::internal(format!("a deletion was answered by {result:?}"))),
+        }
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let request = request.into_inner();
+        let stale = txn::may_be_stale(&request);
+        let (txn, shape) = txn::txn(request)?;
+        let (revision, answer) = if txn::only_reads(&txn) {
+            // It changes nothing, so it is done on a copy, which costs nothing, and no log has to hear of it.
+            let mut view = self.view(consistency(stale)).await?;
+            let refusal = |error| refused(KeyspaceError::Refused(error));
+            let outcome = view.apply(Operation::Txn(txn)).map_err(refusal)?;
+            match outcome.answer {
+                Answer::Txn(answer) => (outcome.revision, answer),
+                other => return Err(mismatched(&other)),
+            }
+        } else {
+            self.keyspace.txn(txn).await.map_err(refused)?
+        };
+        Ok(Response::new(txn::answered(
+            self.header(revision),
+            revision,
+            answer,
+            &shape,
+        )))
+    }
+
+    /// `physical` is always so: what is compacted is gone when the answer comes.
+    async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
+        let revision = u64::try_from(request.into_inner().revision).unwrap_or(0);
+        let (revision, _) = self.execute(Operation::Compact { revision }).await?;
+        Ok(Response::new(CompactionResponse {
+            header: self.header(revision),
+        }))
+    }
+}

@@ -1,0 +1,190 @@
+//! The etcd face: etcd v3 over gRPC, so that whatever speaks to etcd speaks to a cluster of revoada.
+//!
+//! The keyspace has etcd's semantics already, so this face translates and decides nothing. One property of etcd is kept
+//! here and not below: what clients match on, which is the code and the text of each error ([`refusal`]).
+//!
+//! Keys of etcd's clients lie under a prefix of their own ([`keys`]), beside resources and in one order of revisions
+//! with them: a client sees the revisions that others took as gaps, as it sees those of keys that it does not watch.
+//!
+//! | service | of it |
+//! |---|---|
+//! | KV, Watch, Lease | all |
+//! | Lock, Election | all, made of the other three |
+//! | Cluster | members are listed; who they are is the topology's matter, see [`cluster`] |
+//! | Maintenance | [`maintenance`] |
+//! | Auth | the status: it is off |
+
+mod auth;
+mod cluster;
+mod election;
+mod http;
+mod keys;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+mod queue;
+mod refusal;
+mod txn;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::Router;
+use bytes::Bytes;
+use revoada_core::keyspace::{Answer, Entry, Keyspace as View, Operation, Revision, Version};
+use revoada_core::limits::{ETCD_ANSWER_BYTES_MAX, ETCD_REQUEST_BYTES_MAX};
+use revoada_etcd_api::etcdserverpb::ResponseHeader;
+use revoada_etcd_api::etcdserverpb::auth_server::AuthServer;
+use revoada_etcd_api::etcdserverpb::cluster_server::ClusterServer;
+use revoada_etcd_api::etcdserverpb::kv_server::KvServer;
+use revoada_etcd_api::etcdserverpb::lease_server::LeaseServer;
+use revoada_etcd_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use revoada_etcd_api::etcdserverpb::watch_server::WatchServer;
+use revoada_etcd_api::mvccpb;
+use revoada_etcd_api::v3electionpb::election_server::ElectionServer;
+use revoada_etcd_api::v3lockpb::lock_server::LockServer;
+use revoada_store::{Consistency, Keyspace, RaftGroup};
+use tokio::sync::watch as channel;
+use tonic::Status;
+
+pub use http::{API_VERSION, SERVED_AS};
+use refusal::refused;
+
+/// Draws the name of a lease that nobody named.
+pub type DrawId = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A clock: milliseconds since 1970, the one that leases are granted by.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What the etcd face is built from. Cloning it is cheap.
+#[derive(Clone)]
+pub struct EtcdFace {
+    keyspace: Arc<dyn Keyspace>,
+    group: Arc<dyn RaftGroup>,
+    clock_ms: Clock,
+    draw_id: DrawId,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    stopping: Option<channel::Receiver<bool>>,
+    cluster_id: u64,
+    member_id: u64,
+}
+
+impl EtcdFace {
+    /// A face of `keyspace`, whose members are `group`'s. `draw_id` is asked for the name of each lease that the client
+    /// leaves to us, and should be hard to guess for as long as a lease lives.
+    pub fn new(keyspace: Arc<dyn Keyspace>, group: Arc<dyn RaftGroup>, clock_ms: Clock, draw_id: DrawId) -> Self {
+        let standing = group.standing();
+        Self {
+            keyspace,
+            clock_ms,
+            draw_id,
+            metrics: Arc::new(String::new),
+            stopping: None,
+            cluster_id: standing.cluster,
+            member_id: standing.member,
+            group,
+        }
+    }
+
+    /// The same face, whose `/metrics` answers what `text` gives, in Prometheus' text format.
+    #[must_use]
+    pub fn with_metrics(mut self, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Arc::new(text);
+        self
+    }
+
+    /// The same face, whose streams end when `stopping` becomes true, or its sender is gone.
+    #[must_use]
+    pub fn with_stopping(mut self, stopping: channel::Receiver<bool>) -> Self {
+        self.stopping = Some(stopping);
+        self
+    }
+
+    /// The service, for connections that speak HTTP/2 (gRPC) or HTTP/1.1 (`/version`, `/health`, `/metrics`).
+    pub fn router(self) -> Router {
+        let face = Arc::new(self);
+        let routes = tonic::service::Routes::new(
+            KvServer::from_arc(face.clone())
+                .max_decoding_message_size(ETCD_REQUEST_BYTES_MAX)
+                .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX),
+        )
+        .add_service(
+            WatchServer::from_arc(face.clone())
+                .max_decoding_message_size(ETCD_REQUEST_BYTES_MAX)
+                .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX),
+        )
+        .add_service(LeaseServer::from_arc(face.clone()))
+        .add_service(ClusterServer::from_arc(face.clone()))
+        .add_service(MaintenanceServer::from_arc(face.clone()))
+        .add_service(AuthServer::from_arc(face.clone()))
+        .add_service(LockServer::from_arc(face.clone()))
+        .add_service(ElectionServer::from_arc(face.clone()));
+        routes.into_axum_router().merge(http::router(face))
+    }
+
+    /// What stands in front of every answer.
+    fn header(&self, revision: Revision) -> Option<ResponseHeader> {
+        Some(ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision: revision as i64,
+            raft_term: self.group.term(),
+        })
+    }
+
+    /// The header of an answer that tells nothing of keys.
+    fn header_now(&self) -> Option<ResponseHeader> {
+        self.header(self.keyspace.view_at_hand().revision())
+    }
+
+    async fn view(&self, consistency: Consistency) -> Result<View, Status> {
+        self.keyspace.view(consistency).await.map_err(refused)
+    }
+
+    /// Does an operation; its answer and the revision after it.
+    async fn execute(&self, operation: Operation) -> Result<(Revision, Answer), Status> {
+        let outcome = self.keyspace.execute(operation).await.map_err(refused)?;
+        Ok((outcome.revision, outcome.answer))
+    }
+
+    /// Completes when this side stops.
+    fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stopping = self.stopping.clone();
+        async move {
+            match stopping {
+                // A sender that is gone belonged to a node that is gone.
+                Some(mut stopping) => drop(stopping.wait_for(|stopping| *stopping).await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// An entry as it is shown.
+fn key_value(entry: Entry) -> mvccpb::KeyValue {
+    version_of(keys::shown(&entry.key), entry.version)
+}
+
+/// A version of a key that is shown already.
+fn version_of(key: Bytes, version: Version) -> mvccpb::KeyValue {
+    mvccpb::KeyValue {
+        key,
+        create_revision: version.create_revision as i64,
+        mod_revision: version.mod_revision as i64,
+        version: version.version as i64,
+        value: version.value,
+        lease: version.lease as i64,
+    }
+}
+
+/// An answer of another kind than its operation's, which no keyspace gives.
+fn mismatched(answer: &Answer) -> Status {
+    tracing::error!(?answer, "an operation was answered by something else");
+    Status::internal("an operation was answered by something else")
+}
+
+/// A method that is not served, by its name.
+fn unserved<T>(what: &str) -> Result<tonic::Response<T>, Status> {
+    Err(Status::unimplemented(what))
+}
