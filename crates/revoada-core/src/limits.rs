@@ -248,6 +248,19 @@ pub const ETCD_KEEP_ALIVES_IN_FLIGHT_MAX: usize = 256;
 pub const ETCD_WATCHES_MAX: usize = 100_000;
 /// How many answers of one watch stream wait for a slow client; what else there is stays in the keyspace.
 pub const ETCD_WATCH_ANSWERS_WAITING_MAX: usize = 16;
+/// How many connections of the etcd face one node serves at once; more wait to be accepted.
+pub const ETCD_CONNECTIONS_MAX: usize = 16_384;
+/// How many requests and streams one connection of the etcd face may have open.
+pub const ETCD_STREAMS_MAX: u32 = 1 << 20;
+/// How many bytes of one request of the etcd face may be on their way.
+pub const ETCD_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// How many bytes of all requests of one connection of the etcd face may be on their way.
+pub const ETCD_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// How often a silent connection of the etcd face is asked whether it is there, and how long it may take to say so, in
+/// milliseconds.
+pub const ETCD_PING_MS: u64 = 20_000;
+/// How long leadership may take to move where a client wants it, in milliseconds.
+pub const LEADER_MOVES_MS_MAX: u64 = 3_000;
 /// With how many bytes an answer to a watch is cut into fragments, where the client takes those.
 pub const ETCD_FRAGMENT_BYTES: usize = DOCUMENT_BYTES_MAX;
 /// After how long of silence a watch that wants it is told of progress, in milliseconds (etcd: ten minutes).

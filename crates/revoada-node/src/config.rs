@@ -36,6 +36,9 @@ pub struct NodeConfig {
     /// The HTTP API on TCP; none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpConfig>,
+    /// The etcd face; where absent it is not served, whatever the declaration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdConfig>,
     /// Whether an operator started this process, so that the loss before it does not count as flapping.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub operator: bool,
@@ -47,6 +50,43 @@ pub struct NodeConfig {
 pub struct HttpConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+}
+
+/// The etcd face: etcd v3 over gRPC, for a cluster that declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where clients reach it, as a URL; made of `listen` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    /// Its certificates. Without them it is served in the clear, which only the loopback address may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<EtcdTls>,
+}
+
+/// Certificates of the etcd face: files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdTls {
+    /// The server's certificate, and those between it and its root.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The roots that clients have to be certified by; where absent clients need no certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+}
+
+impl EtcdConfig {
+    /// Where clients reach it.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        self.advertise
+            .clone()
+            .unwrap_or_else(|| format!("{scheme}://{}", self.listen))
+    }
 }
 
 /// Why a configuration cannot be used.
@@ -93,6 +133,11 @@ impl NodeConfig {
         self.folder = base.join(&self.folder);
         self.genesis = base.join(&self.genesis);
         self.control = self.control.map(|path| base.join(path));
+        if let Some(tls) = self.etcd.as_mut().and_then(|etcd| etcd.tls.as_mut()) {
+            tls.cert = base.join(&tls.cert);
+            tls.key = base.join(&tls.key);
+            tls.client_ca = tls.client_ca.take().map(|path| base.join(path));
+        }
         self
     }
 

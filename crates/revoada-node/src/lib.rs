@@ -12,6 +12,7 @@ mod driver;
 mod formation;
 mod gate;
 pub mod generation;
+mod group;
 mod listen;
 pub mod member;
 mod metrics;
@@ -23,6 +24,6 @@ mod witness;
 
 pub use boot::BootError;
 pub use listen::{Caller, ListenError};
-pub use node::{Entropy, Faces, Node, NodeOptions, Parts, Running, Stopped};
+pub use node::{Entropy, EtcdParts, Faces, Node, NodeOptions, Parts, Running, Stopped};
 pub use revoada_mesh::log::{LogOptions, ScriptedFaults};
 pub use served::unserved;

@@ -1,6 +1,8 @@
 //! The listeners for people and programs: the control socket, which trusts the kernel's word for who calls, and TLS,
 //! which trusts the cluster's token. Nothing else on the machine or the network gets in.
 
+mod etcd;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::boot::BootError;
+pub(crate) use etcd::EtcdListener;
 
 /// Who calls, as the listener found it. Whatever serves the request decides what that caller may do.
 #[derive(Debug, Clone, PartialEq, Eq)]

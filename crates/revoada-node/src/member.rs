@@ -181,6 +181,8 @@ pub struct Working<R: Runtime = Tokio> {
     pub handlers: BTreeMap<Protocol, Handler<R>>,
     /// What it does; each is to be spawned, and dropped before consensus is stopped.
     pub tasks: Vec<BoxFuture<'static, ()>>,
+    /// What it tells of itself.
+    pub facts: watch::Receiver<Facts>,
     /// What an operator asked of its host.
     pub(crate) told: watch::Receiver<Option<Stop>>,
 }
@@ -224,7 +226,7 @@ impl<R: Runtime> Member<R> {
             driver: driver.clone(),
             name: self.name.clone(),
             address: self.address,
-            facts,
+            facts: facts.clone(),
             store: surroundings.store,
             stop,
         });
@@ -261,6 +263,7 @@ impl<R: Runtime> Member<R> {
                 (Protocol::Forward, forward),
             ]),
             tasks,
+            facts,
             told,
         }
     }

@@ -11,18 +11,20 @@ use std::time::Duration;
 use axum::Router;
 use parking_lot::RwLock;
 use revoada_attest::{NodeId, NodeKey};
-use revoada_core::declaration::BackendConfig;
+use revoada_core::declaration::{BackendConfig, FaceKind};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{CheckpointRule, Consensus, ConsensusConfig};
 use revoada_mesh::identity;
-use revoada_mesh::keyspace::{Clock, raft_backend};
+use revoada_mesh::keyspace::{Clock, RAFT_CAPABILITIES, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
 use revoada_mesh::transport::{Protocol, Transport};
 use revoada_store::audit::{Audit, AuditLog};
-use revoada_store::{ClusterAdmin, FolderBackend, FolderConfig, MemoryBackend, StoreBackend};
+use revoada_store::{
+    ClusterAdmin, FolderBackend, FolderConfig, Keyspace, KeyspaceBackend, MemoryBackend, RaftGroup, StoreBackend,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,10 +32,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::BootError;
-use crate::config::NodeConfig;
+use crate::config::{EtcdConfig, NodeConfig};
 use crate::gate::VERSION;
 use crate::generation;
-use crate::listen::{self, Https, Slot};
+use crate::group::Group;
+use crate::listen::{self, EtcdListener, Https, Slot};
 use crate::member::{Found, Member, MemberOptions, Surroundings, Working, judgement};
 use crate::served::unserved;
 
@@ -51,10 +54,29 @@ pub struct Parts {
     pub spool: PathBuf,
 }
 
+/// What the node hands to whoever builds the etcd face.
+pub struct EtcdParts {
+    /// The keys.
+    pub keyspace: Arc<dyn Keyspace>,
+    /// The members.
+    pub group: Arc<dyn RaftGroup>,
+    /// The time, in milliseconds since 1970, by which leases are granted.
+    pub clock_ms: Clock,
+    /// Random bytes.
+    pub entropy: Entropy,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Becomes true when the node stops: what streams has to end then.
+    pub stopping: watch::Receiver<bool>,
+}
+
 /// Builds what answers requests. The node knows no face; the composition root does.
 pub trait Faces: Send + Sync + 'static {
     /// The service of a node that runs. Requests carry a [`crate::Caller`] in their extensions.
     fn serve(&self, parts: Parts) -> Router;
+
+    /// The service of the etcd face, on a node that serves it.
+    fn serve_etcd(&self, parts: EtcdParts) -> Router;
 
     /// The service of a node that does not: it answers every request with `what` and its causes.
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router;
@@ -262,6 +284,7 @@ struct Serving {
     transport: Arc<Transport>,
     listener: TcpListener,
     https: Option<Https>,
+    etcd: Option<EtcdListener>,
     member: Arc<Member>,
 }
 
@@ -338,6 +361,18 @@ impl Services {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
         };
+        let etcd = match (&config.etcd, declaration.face().kind()) {
+            (Some(etcd), FaceKind::Etcd) => Some(EtcdListener::bind(etcd).await?),
+            (Some(_), other) => {
+                return Err(BootError::Unsupported {
+                    what: format!(
+                        "the config has an etcd section, and the cluster declares the face {}",
+                        other.name()
+                    ),
+                });
+            }
+            (None, _) => None,
+        };
         let transport = Arc::new(Transport::new(&key, found.gate()).map_err(BootError::Tls)?);
         let member = Arc::new(found.start(transport.clone()).await.map_err(BootError::Consensus)?);
         let serving = Serving {
@@ -346,6 +381,7 @@ impl Services {
             transport,
             listener,
             https,
+            etcd,
             member: member.clone(),
         };
         let booted = Self::serve(options, slot, serving, recovery).await;
@@ -368,6 +404,7 @@ impl Services {
             transport,
             listener,
             https,
+            etcd,
             member,
         } = serving;
         let config = &options.config;
@@ -383,6 +420,7 @@ impl Services {
             zone: config.zone.clone().unwrap_or_default(),
             rack: config.rack.clone().unwrap_or_default(),
             by_operator: config.operator,
+            etcd_url: config.etcd.as_ref().map(EtcdConfig::url).unwrap_or_default(),
             ..Facts::default()
         };
         let path = folder.join("generation");
@@ -405,7 +443,8 @@ impl Services {
             .map_err(BootError::Gossip)?;
         let gossip = Arc::new(gossip);
 
-        let store = open_store(options, &genesis, member.consensus()).await?;
+        let keyspace = Arc::new(raft_keyspace(options, member.consensus()));
+        let store = open_store(options, &genesis, keyspace.clone()).await?;
         let (stopping, stopping_seen) = watch::channel(false);
         let Working {
             admin,
@@ -413,6 +452,7 @@ impl Services {
             mut handlers,
             tasks: doing,
             told,
+            facts: telling,
         } = member.work(Surroundings {
             view: gossip.view(),
             facts,
@@ -430,8 +470,8 @@ impl Services {
         let router = options.faces.serve(Parts {
             store: store.clone(),
             admin: admin.clone(),
-            metrics,
-            stopping: stopping_seen,
+            metrics: metrics.clone(),
+            stopping: stopping_seen.clone(),
             spool,
         });
 
@@ -446,6 +486,25 @@ impl Services {
         );
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
+        }
+        if let Some(etcd) = etcd {
+            let group = Group {
+                me,
+                address,
+                genesis: genesis.clone(),
+                consensus: member.consensus().clone(),
+                view: gossip.view(),
+                facts: telling,
+            };
+            let router = options.faces.serve_etcd(EtcdParts {
+                keyspace,
+                group: Arc::new(group),
+                clock_ms: options.clock_ms.clone(),
+                entropy: options.entropy.clone(),
+                metrics,
+                stopping: stopping_seen,
+            });
+            tasks.spawn(etcd.serve(router, listeners.clone()));
         }
         for task in doing {
             tasks.spawn(task);
@@ -599,29 +658,32 @@ fn check_founder(config: &NodeConfig, genesis: &Genesis, key: &NodeKey) -> Resul
     })
 }
 
+/// The keyspace of the Raft group, which every node has.
+fn raft_keyspace(options: &NodeOptions, consensus: &Consensus) -> RaftKeyspace {
+    let entropy = options.entropy.clone();
+    let clock = options.clock_ms.clone();
+    let restore_id = Arc::new(move || {
+        let mut bytes = [0; 8];
+        // Without entropy the clock tells two restores apart as well as anything.
+        match entropy(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => clock(),
+        }
+    });
+    RaftKeyspace::new(consensus.clone(), options.clock_ms.clone(), restore_id)
+}
+
 async fn open_store(
     options: &NodeOptions,
     genesis: &Genesis,
-    consensus: &Consensus,
+    keyspace: Arc<RaftKeyspace>,
 ) -> Result<Arc<dyn StoreBackend>, BootError> {
     let declaration = genesis.declaration();
     let spec = declaration.backend();
     let alone = genesis.founders().len() == 1;
     let store: Arc<dyn StoreBackend> = match (&spec.config, &options.store) {
         (_, Some(opened)) => opened.clone(),
-        (BackendConfig::Openraft, None) => {
-            let entropy = options.entropy.clone();
-            let clock = options.clock_ms.clone();
-            let restore_id = Arc::new(move || {
-                let mut bytes = [0; 8];
-                // Without entropy the clock tells two restores apart as well as anything.
-                match entropy(&mut bytes) {
-                    Ok(()) => u64::from_le_bytes(bytes),
-                    Err(_) => clock(),
-                }
-            });
-            Arc::new(raft_backend(consensus.clone(), options.clock_ms.clone(), restore_id))
-        }
+        (BackendConfig::Openraft, None) => Arc::new(KeyspaceBackend::on("openraft", RAFT_CAPABILITIES, keyspace)),
         (BackendConfig::Memory, None) if alone => Arc::new(MemoryBackend::new()),
         (BackendConfig::Folder { path }, None) if alone => {
             let path = options.config.folder.join(path);

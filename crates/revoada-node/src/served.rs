@@ -5,13 +5,24 @@ use revoada_core::declaration::{BackendKind, ClusterDeclaration, FaceKind};
 /// Why a cluster of `nodes` nodes with this declaration cannot be started by this build; none if it can.
 pub fn unserved(declaration: &ClusterDeclaration, nodes: usize) -> Option<String> {
     let face = declaration.face().kind();
-    if face != FaceKind::PureRaft {
-        return Some(format!(
-            "this build does not serve the face {}: declare pure-raft",
-            face.name()
-        ));
+    let backend = declaration.backend().kind();
+    match face {
+        FaceKind::PureRaft => {}
+        FaceKind::Etcd if backend == BackendKind::Openraft => {}
+        FaceKind::Etcd => {
+            return Some(format!(
+                "this build serves the face etcd from the backend openraft, not from {}",
+                backend.name()
+            ));
+        }
+        face => {
+            return Some(format!(
+                "this build does not serve the face {}: declare pure-raft or etcd",
+                face.name()
+            ));
+        }
     }
-    match declaration.backend().kind() {
+    match backend {
         BackendKind::Openraft => None,
         BackendKind::Memory | BackendKind::Folder if nodes == 1 => None,
         kind @ (BackendKind::Memory | BackendKind::Folder) => Some(format!(

@@ -1,12 +1,15 @@
 //! Which faces a node of this build serves, and how they are mounted.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use revoada_core::error::ErrorKind;
+use revoada_faces::etcd::EtcdFace;
 use revoada_faces::native::{Caller, Failure, NativeFace, boot_failed};
-use revoada_node::{Faces, Parts};
+use revoada_node::{EtcdParts, Faces, Parts};
 
 /// The native HTTP API, which every node serves whatever else its declaration asks for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +23,23 @@ impl Faces for NativeFaces {
             .with_stopping(parts.stopping)
             .router()
             .layer(middleware::from_fn(introduce))
+    }
+
+    fn serve_etcd(&self, parts: EtcdParts) -> Router {
+        let (entropy, clock) = (parts.entropy, parts.clock_ms.clone());
+        let draw_id = move || {
+            let mut bytes = [0; 8];
+            // Without entropy a lease has a name that can be guessed, and no other drawback.
+            match entropy(&mut bytes) {
+                Ok(()) => u64::from_le_bytes(bytes),
+                Err(_) => clock(),
+            }
+        };
+        let figures = parts.metrics;
+        EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, Arc::new(draw_id))
+            .with_metrics(move || figures())
+            .with_stopping(parts.stopping)
+            .router()
     }
 
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {

@@ -413,6 +413,11 @@ impl<R: Runtime> Consensus<R> {
         self.on_their_way.bytes()
     }
 
+    /// The term, as [`Consensus::view`] has it, for whoever needs nothing else.
+    pub fn term(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
+    }
+
     /// What Raft says now.
     pub fn view(&self) -> RaftView {
         let metrics = self.raft.metrics();

@@ -24,6 +24,10 @@ impl Faces for Lines {
         Router::new().fallback(|| async { "running" })
     }
 
+    fn serve_etcd(&self, _: EtcdParts) -> Router {
+        Router::new()
+    }
+
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
         let text = [vec![what.to_owned()], causes].concat().join(": ");
         Router::new().fallback(move || async move { text })

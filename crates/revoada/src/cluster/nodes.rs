@@ -110,6 +110,7 @@ impl Nodes {
                 rack: founder.rack.clone(),
                 control: None,
                 http: None,
+                etcd: None,
                 operator: true,
             };
             let options = NodeOptions {

@@ -296,6 +296,7 @@ impl TestCluster {
                     rack: None,
                     control: None,
                     http: Some(HttpConfig { listen: *http }),
+                    etcd: None,
                     operator: false,
                 },
                 launcher: Vec::new(),

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use revoada_core::declaration::{ClusterDeclaration, DraftDeclaration, Finding, Severity, prescribed_for};
+use revoada_core::declaration::{
+    ClusterDeclaration, DraftDeclaration, FabricFace, FaceKind, Finding, Severity, prescribed_for,
+};
 use revoada_core::error::ErrorKind;
 use revoada_store::admin::ClusterStatus;
 use tokio::process::Child;
@@ -54,6 +56,9 @@ pub struct Up {
     /// The shape [default: cluster-3m-nw]: solo, pair, quorum-3m, cluster-3m-nw, mesh-all-peers, phalanx
     #[arg(long, value_name = "NAME", conflicts_with = "declaration")]
     pub topology: Option<String>,
+    /// What it speaks besides its own API [default: pure-raft]: etcd
+    #[arg(long, value_name = "KIND", conflicts_with = "declaration")]
+    pub face: Option<String>,
     /// A declaration of one's own, in YAML, JSON or HCL
     #[arg(long, value_name = "FILE")]
     pub declaration: Option<PathBuf>,
@@ -90,7 +95,7 @@ pub async fn run(context: &Context, arguments: Up) -> Outcome {
     if arguments.detach {
         let status = ready::wait(context, &folder, &record, READY_LIMIT).await?;
         drop(lock);
-        announce(context, &folder, &status)?;
+        announce(context, &folder, &record, &status)?;
         return Ok(Exit::Done);
     }
     let outcome = foreground(context, &folder, &record, &mut children).await;
@@ -109,8 +114,11 @@ fn plan(arguments: &Up) -> Result<make::Plan, CliError> {
         }
         None => {
             let topology = arguments.topology.as_deref().unwrap_or(TOPOLOGY_DEFAULT);
-            let draft = prescribed_for(topology, nodes)
+            let mut draft = prescribed_for(topology, nodes)
                 .map_err(|error| CliError::because(error.kind(), "no cluster can be made so", &error).hint(SHAPES))?;
+            if let Some(face) = &arguments.face {
+                draft.face = face_named(face)?;
+            }
             prove(draft)?
         }
     };
@@ -130,6 +138,20 @@ fn plan(arguments: &Up) -> Result<make::Plan, CliError> {
         nodes,
         node_args: arguments.node_args.clone(),
     })
+}
+
+/// A face that needs nothing else to be declared.
+fn face_named(name: &str) -> Result<FabricFace, CliError> {
+    match FaceKind::ALL.iter().find(|kind| kind.name() == name) {
+        Some(FaceKind::PureRaft) => Ok(FabricFace::prescribed_native()),
+        Some(FaceKind::Etcd) => Ok(FabricFace::etcd()),
+        Some(kind) => Err(CliError::new(
+            ErrorKind::Unsupported,
+            format!("this build does not serve the face {}", kind.name()),
+        )
+        .hint("--face etcd, or a declaration of your own with --declaration FILE")),
+        None => Err(CliError::invalid(format!("there is no face {name:?}")).hint("--face etcd")),
+    }
 }
 
 fn prove(draft: DraftDeclaration) -> Result<ClusterDeclaration, CliError> {
@@ -172,10 +194,21 @@ fn resume(folder: &Folder, mut record: Record, arguments: &Up) -> Result<Record,
     {
         return other(format!("it was made as {}, not {topology}", record.topology));
     }
+    if let Some(face) = &arguments.face {
+        let asked = face_named(face)?.kind();
+        let has = record.nodes.iter().any(|node| node.etcd.is_some());
+        if (asked == FaceKind::Etcd) != has {
+            return other(format!(
+                "it was made {} the face etcd",
+                if has { "with" } else { "without" }
+            ));
+        }
+    }
     if arguments.declaration.is_some() {
         let planned = plan(&Up {
             nodes: arguments.nodes.or_else(|| u16::try_from(record.nodes.len()).ok()),
             topology: None,
+            face: None,
             declaration: arguments.declaration.clone(),
             detach: false,
             node_args: Vec::new(),
@@ -215,7 +248,7 @@ async fn start_all(folder: &Folder, record: &Record) -> Result<Vec<(String, Chil
         })
         .collect();
     for node in &stopped {
-        for address in [node.mesh, node.http] {
+        for address in [node.mesh, node.http].into_iter().chain(node.etcd) {
             ports::check_free(&node.name, address)?;
         }
     }
@@ -245,7 +278,7 @@ async fn stop_all(folder: &Folder, record: &Record) -> Result<(), CliError> {
     Ok(())
 }
 
-fn announce(context: &Context, folder: &Folder, status: &ClusterStatus) -> Result<(), CliError> {
+fn announce(context: &Context, folder: &Folder, record: &Record, status: &ClusterStatus) -> Result<(), CliError> {
     if context.out.format(Format::Table) == Format::Table {
         let text = format!(
             "{} ({}) runs: {} in {}\n",
@@ -258,14 +291,14 @@ fn announce(context: &Context, folder: &Folder, status: &ClusterStatus) -> Resul
             folder.root().display()
         );
         context.out.text(&text)?;
-        note(next_steps(context, status, true).trim_end());
+        note(next_steps(context, record, status, true).trim_end());
         return Ok(());
     }
     context.out.value(status, String::new)
 }
 
 /// What to type next.
-fn next_steps(context: &Context, status: &ClusterStatus, detached: bool) -> String {
+fn next_steps(context: &Context, record: &Record, status: &ClusterStatus, detached: bool) -> String {
     let dir = if context.dir.as_os_str() == "./.revoada" || std::env::var_os("REVOADA_DIR").is_some() {
         String::new()
     } else {
@@ -283,10 +316,20 @@ fn next_steps(context: &Context, status: &ClusterStatus, detached: bool) -> Stri
     } else {
         "  Ctrl-C                    stops all nodes\n".to_owned()
     };
+    let urls: Vec<_> = record
+        .nodes
+        .iter()
+        .filter_map(|node| node.etcd)
+        .map(|etcd| format!("http://{etcd}"))
+        .collect();
+    let etcd = match urls.as_slice() {
+        [] => String::new(),
+        urls => format!("  export ETCDCTL_ENDPOINTS={}\n", urls.join(",")),
+    };
     let elsewhere = if detached { "" } else { ", in another terminal" };
     format!(
         "Next{elsewhere}:\n  revoada{dir} status            who is what\n  \
-         revoada{dir} apply -f FILE     stores resources\n{kill}{stop}"
+         revoada{dir} apply -f FILE     stores resources\n{etcd}{kill}{stop}"
     )
 }
 
@@ -305,9 +348,9 @@ async fn foreground(
     let mut live = Live::new(context);
     let shown = async {
         let status = ready::wait(context, folder, record, READY_LIMIT).await?;
-        live.footer = format!("\n{}", next_steps(context, &status, false));
+        live.footer = format!("\n{}", next_steps(context, record, &status, false));
         if !live.is_terminal() {
-            note(next_steps(context, &status, false).trim_end());
+            note(next_steps(context, record, &status, false).trim_end());
         }
         live.show(Ok(status))?;
         loop {

@@ -90,6 +90,10 @@ pub fn config(folder: &Folder, record: &Record, node: &NodeEntry) -> Result<BTre
         // Whoever starts nodes by `up` or `start` is an operator: the loss that this ends does not count as flapping.
         ("operator".to_owned(), Setting::Flag(true)),
     ]);
+    if let Some(etcd) = node.etcd {
+        let listen = BTreeMap::from([("listen".to_owned(), text(etcd.to_string()))]);
+        fields.insert("etcd".to_owned(), Setting::Fields(listen));
+    }
     if !folder.control_is_at_home(&node.name) {
         let control = folder.control(&node.name);
         fields.insert("control".to_owned(), text(control.to_string_lossy()));
@@ -121,6 +125,7 @@ pub fn check_arguments(folder: &Folder, node_args: &[String]) -> Result<(), CliE
             id: NodeId::from_bytes([0; 32]),
             mesh: nowhere,
             http: nowhere,
+            etcd: None,
         }],
     };
     check(folder, &record)
@@ -164,6 +169,7 @@ mod tests {
             id: revoada_core::NodeId::from_bytes([number; 32]),
             mesh: format!("127.0.0.1:710{number}").parse().unwrap(),
             http: format!("127.0.0.1:720{number}").parse().unwrap(),
+            etcd: Some(format!("127.0.0.1:730{number}").parse().unwrap()),
         };
         Record {
             version: Record::version(),

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use revoada_core::declaration::ClusterDeclaration;
+use revoada_core::declaration::{ClusterDeclaration, FaceKind};
 use revoada_core::error::ErrorKind;
 use revoada_core::genesis::{Founder, Genesis};
 use revoada_core::{Digest, NodeId};
@@ -100,9 +100,11 @@ pub fn make(folder: &Folder, plan: &Plan) -> Result<Record, CliError> {
     let genesis = Genesis::prove(plan.declaration.clone(), founders.clone(), Some(digest))
         .map_err(|error| CliError::because(error.kind(), "these nodes do not make a cluster", &error))?;
     write_atomically(&forming.join("genesis.json"), genesis.render().as_bytes()).map_err(|error| failed(&error))?;
-    let addresses = ports::choose(folder.root(), 2 * names.len())?;
-    let (mesh, http) = addresses.split_at(names.len());
-    let entries = founders.into_iter().zip(mesh.iter().zip(http));
+    let etcd = plan.declaration.face().kind() == FaceKind::Etcd;
+    let listeners = if etcd { 3 } else { 2 };
+    let addresses = ports::choose(folder.root(), listeners * names.len())?;
+    let of = |listener: usize, node: usize| addresses.get(listener * names.len() + node).copied();
+    let nowhere = || CliError::new(ErrorKind::Exhausted, "there are not enough free ports");
     let record = Record {
         version: Record::version(),
         name: plan.declaration.name().to_owned(),
@@ -110,14 +112,19 @@ pub fn make(folder: &Folder, plan: &Plan) -> Result<Record, CliError> {
         declaration: plan.declaration.digest(),
         genesis: genesis.digest(),
         node_args: plan.node_args.clone(),
-        nodes: entries
-            .map(|((id, founder), (mesh, http))| NodeEntry {
-                name: founder.name,
-                id,
-                mesh: *mesh,
-                http: *http,
+        nodes: founders
+            .into_iter()
+            .enumerate()
+            .map(|(node, (id, founder))| {
+                Ok(NodeEntry {
+                    name: founder.name,
+                    id,
+                    mesh: of(0, node).ok_or_else(nowhere)?,
+                    http: of(1, node).ok_or_else(nowhere)?,
+                    etcd: of(2, node),
+                })
             })
-            .collect(),
+            .collect::<Result<_, CliError>>()?,
     };
     sync_folder(&forming.join("nodes")).map_err(|error| failed(&error))?;
     config::check(folder, &record)?;

@@ -45,6 +45,9 @@ pub struct NodeEntry {
     pub mesh: SocketAddr,
     /// Where clients reach it by TLS.
     pub http: SocketAddr,
+    /// Where clients of etcd reach it; none in a cluster without that face.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<SocketAddr>,
 }
 
 impl Record {
