@@ -1,7 +1,5 @@
 //! Which faces a node of this build serves, and how they are mounted.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -26,17 +24,8 @@ impl Faces for NativeFaces {
     }
 
     fn serve_etcd(&self, parts: EtcdParts) -> Router {
-        let (entropy, clock) = (parts.entropy, parts.clock_ms.clone());
-        let draw_id = move || {
-            let mut bytes = [0; 8];
-            // Without entropy a lease has a name that can be guessed, and no other drawback.
-            match entropy(&mut bytes) {
-                Ok(()) => u64::from_le_bytes(bytes),
-                Err(_) => clock(),
-            }
-        };
         let figures = parts.metrics;
-        EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, Arc::new(draw_id))
+        EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, parts.entropy)
             .with_metrics(move || figures())
             .with_stopping(parts.stopping)
             .router()

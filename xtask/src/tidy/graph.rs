@@ -23,7 +23,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("revoada-core", &["revoada-attest"]),
     ("revoada-store", &["revoada-core"]),
     ("revoada-mesh", &["revoada-store", "revoada-core", "revoada-attest"]),
-    ("revoada-faces", &["revoada-store", "revoada-core"]),
+    ("revoada-etcd-api", &[]),
+    ("revoada-faces", &["revoada-etcd-api", "revoada-store", "revoada-core"]),
     (
         "revoada-node",
         &["revoada-mesh", "revoada-store", "revoada-core", "revoada-attest"],

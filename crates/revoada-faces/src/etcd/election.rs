@@ -13,7 +13,8 @@ use revoada_store::watch_keys;
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status};
 
-use super::queue::{created_at, prefix};
+use super::auth;
+use super::queue::{created_at, prefix, queue_needs};
 use super::txn::one;
 use super::{EtcdFace, key_value, keys, refused};
 
@@ -84,6 +85,7 @@ impl EtcdFace {
 #[tonic::async_trait]
 impl Election for EtcdFace {
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
+        self.caller(&request)?.may(&queue_needs(&request.get_ref().name))?;
         let CampaignRequest { name, lease, value } = request.into_inner();
         let lease = self.lease_or_own(lease).await?;
         let (revision, place) = self.queue_up(&name, lease, value.clone()).await?;
@@ -105,8 +107,10 @@ impl Election for EtcdFace {
     }
 
     async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
+        let caller = self.caller(&request)?;
         let request = request.into_inner();
         let leader = request.leader.ok_or_else(|| refusal(NO_KEY))?;
+        caller.may(&[auth::write(&leader.key, &bytes::Bytes::new())])?;
         let revision = self.proclaim_as(&leader, request.value).await?;
         Ok(Response::new(ProclaimResponse {
             header: self.header(revision),
@@ -114,6 +118,7 @@ impl Election for EtcdFace {
     }
 
     async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
+        self.caller(&request)?.may(&queue_needs(&request.get_ref().name)[1..])?;
         let (revision, first) = self.first_of(&request.into_inner().name).await?;
         let first = first.ok_or_else(|| refusal(NO_LEADER))?;
         Ok(Response::new(LeaderResponse {
@@ -125,6 +130,7 @@ impl Election for EtcdFace {
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<LeaderResponse, Status>> + Send>>;
 
     async fn observe(&self, request: Request<LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        self.caller(&request)?.may(&queue_needs(&request.get_ref().name)[1..])?;
         let (leads, seen) = mpsc::channel(1);
         tokio::spawn(Self::observe(self.clone(), request.into_inner().name, leads));
         let answers = futures::stream::unfold(
@@ -135,7 +141,9 @@ impl Election for EtcdFace {
     }
 
     async fn resign(&self, request: Request<ResignRequest>) -> Result<Response<ResignResponse>, Status> {
+        let caller = self.caller(&request)?;
         let leader = request.into_inner().leader.ok_or_else(|| refusal(NO_KEY))?;
+        caller.may(&[auth::write(&leader.key, &bytes::Bytes::new())])?;
         let txn = Txn {
             compares: vec![created_at(&leader.key, leader.rev as u64)],
             then: vec![Op::delete(one(&leader.key))],

@@ -10,12 +10,13 @@ use revoada_store::{Consistency, KeyspaceError};
 use tonic::{Request, Response, Status};
 
 use super::txn::Shape;
+use super::auth::Need;
 use super::{EtcdFace, mismatched, refused, txn, version_of};
 
 impl EtcdFace {
     /// Does one operation as a transaction of its own; the revision after it.
-    async fn one(&self, op: Op) -> Result<(Revision, OpResult), Status> {
-        let (revision, mut answer) = self.keyspace.txn(Txn::always(vec![op])).await.map_err(refused)?;
+    async fn one<T>(&self, request: &Request<T>, needs: &[Need], op: Op) -> Result<(Revision, OpResult), Status> {
+        let (revision, mut answer) = self.txn_as(request, needs, Txn::always(vec![op])).await?;
         match answer.results.pop() {
             Some(result) => Ok((revision, result)),
             None => Err(mismatched(&Answer::Txn(answer))),
@@ -35,8 +36,10 @@ pub(super) const fn consistency(serializable: bool) -> Consistency {
 #[tonic::async_trait]
 impl Kv for EtcdFace {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let caller = self.caller(&request)?;
         let request = request.into_inner();
         let (query, shape) = txn::range(&request)?;
+        caller.may(&[txn::range_needs(&request)])?;
         let view = self.view(consistency(request.serializable)).await?;
         let answer = view.range(&query).map_err(super::refusal::unreadable)?;
         Ok(Response::new(txn::range_answered(
@@ -47,8 +50,11 @@ impl Kv for EtcdFace {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let (op, shape) = txn::put(request.into_inner())?;
-        let (revision, result) = self.one(op).await?;
+        let (op, shape) = txn::put(request.get_ref().clone())?;
+        let mut needs = txn::put_needs(request.get_ref());
+        // Whoever ties a key to a lease decides with it about the other keys of that lease.
+        needs.extend(self.lease_needs(request.get_ref().lease as u64, true));
+        let (revision, result) = self.one(&request, &needs, op).await?;
         match (result, shape) {
             (OpResult::Put { previous, .. }, Shape::Put { key }) => Ok(Response::new(PutResponse {
                 header: self.header(revision),
@@ -62,8 +68,9 @@ impl Kv for EtcdFace {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let op = txn::delete(&request.into_inner())?;
-        let (revision, result) = self.one(op).await?;
+        let op = txn::delete(request.get_ref())?;
+        let needs = txn::delete_needs(request.get_ref());
+        let (revision, result) = self.one(&request, &needs, op).await?;
         match result {
             OpResult::Deleted { count, previous } => {
                 Ok(Response::new(txn::deleted(self.header(revision), count, previous)))
@@ -73,10 +80,11 @@ impl Kv for EtcdFace {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let request = request.into_inner();
-        let stale = txn::may_be_stale(&request);
-        let (txn, shape) = txn::txn(request)?;
+        let stale = txn::may_be_stale(request.get_ref());
+        let needs = txn::txn_needs(request.get_ref());
+        let (txn, shape) = txn::txn(request.get_ref().clone())?;
         let (revision, answer) = if txn::only_reads(&txn) {
+            self.caller(&request)?.may(&needs)?;
             // It changes nothing, so it is done on a copy, which costs nothing, and no log has to hear of it.
             let mut view = self.view(consistency(stale)).await?;
             let refusal = |error| refused(KeyspaceError::Refused(error));
@@ -86,7 +94,7 @@ impl Kv for EtcdFace {
                 other => return Err(mismatched(&other)),
             }
         } else {
-            self.keyspace.txn(txn).await.map_err(refused)?
+            self.txn_as(&request, &needs, txn).await?
         };
         Ok(Response::new(txn::answered(
             self.header(revision),

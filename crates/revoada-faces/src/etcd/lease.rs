@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use revoada_core::keyspace::{Answer, LeaseId, Operation, Revision};
 use revoada_core::limits::{ETCD_KEEP_ALIVES_IN_FLIGHT_MAX, ETCD_LEASE_TTL_S_MIN, LEASE_TTL_MS_MAX};
@@ -17,6 +18,7 @@ use revoada_etcd_api::etcdserverpb::{
 use revoada_store::{Consistency, KeyspaceError};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::auth::Need;
 use super::{EtcdFace, keys, mismatched, refusal, refused};
 
 /// What is said of a lease that is not there, in place of its time.
@@ -33,7 +35,7 @@ impl EtcdFace {
         loop {
             let drawn = match id {
                 // The protocol's numbers are signed, and its clients print them so.
-                0 => ((self.draw_id)() & (i64::MAX as u64)).max(1),
+                0 => (self.draw()? & (i64::MAX as u64)).max(1),
                 id => id as u64,
             };
             let operation = Operation::LeaseGrant {
@@ -48,6 +50,19 @@ impl EtcdFace {
                 Err(error) => return Err(refused(error)),
             }
         }
+    }
+
+    /// What has to be allowed to whoever does something with the keys of a lease, as far as this node knows them.
+    pub(super) fn lease_needs(&self, id: LeaseId, writes: bool) -> Vec<Need> {
+        let view = self.keyspace.view_at_hand();
+        let keys = view.lease_keys(id).into_iter().flatten();
+        keys.filter(|key| key.first() == Some(&keys::SPACE))
+            .map(|key| Need {
+                writes,
+                key: keys::shown(key),
+                end: Bytes::new(),
+            })
+            .collect()
     }
 
     async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
@@ -90,7 +105,9 @@ impl Lease for EtcdFace {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let id = request.into_inner().id as u64;
+        let id = request.get_ref().id as u64;
+        let caller = self.caller(&request)?;
+        caller.may(&self.lease_needs(id, true))?;
         let (revision, _) = self.execute(Operation::LeaseRevoke { id }).await?;
         Ok(Response::new(LeaseRevokeResponse {
             header: self.header(revision),
@@ -121,9 +138,13 @@ impl Lease for EtcdFace {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let caller = self.caller(&request)?;
         let request = request.into_inner();
         let view = self.view(Consistency::Linearizable).await?;
         let id = request.id as u64;
+        if request.keys {
+            caller.may(&self.lease_needs(id, false))?;
+        }
         let header = self.header(view.revision());
         let Some(lease) = view.lease(id) else {
             return Ok(Response::new(LeaseTimeToLiveResponse {

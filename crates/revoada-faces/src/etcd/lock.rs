@@ -7,11 +7,13 @@ use revoada_etcd_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, Unloc
 use tonic::{Request, Response, Status};
 
 use super::txn::one;
-use super::{EtcdFace, refused};
+use super::queue::queue_needs;
+use super::{EtcdFace, auth};
 
 #[tonic::async_trait]
 impl Lock for EtcdFace {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
+        self.caller(&request)?.may(&queue_needs(&request.get_ref().name))?;
         let request = request.into_inner();
         let lease = self.lease_or_own(request.lease).await?;
         let (revision, place) = self.queue_up(&request.name, lease, Bytes::new()).await?;
@@ -22,9 +24,10 @@ impl Lock for EtcdFace {
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
-        let key = request.into_inner().key;
-        let txn = Txn::always(vec![Op::delete(one(&key))]);
-        let (revision, _) = self.keyspace.txn(txn).await.map_err(refused)?;
+        let key = &request.get_ref().key;
+        let needs = [auth::write(key, &Bytes::new())];
+        let txn = Txn::always(vec![Op::delete(one(key))]);
+        let (revision, _) = self.txn_as(&request, &needs, txn).await?;
         Ok(Response::new(UnlockResponse {
             header: self.header(revision),
         }))

@@ -83,13 +83,15 @@ impl Maintenance for EtcdFace {
     }
 
     /// Nothing is ever fragmented: what is compacted is freed, and the log is cut behind checkpoints.
-    async fn defragment(&self, _: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+    async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+        self.caller(&request)?.may_administer()?;
         Ok(Response::new(DefragmentResponse {
             header: self.header_now(),
         }))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.caller(&request)?.may_administer()?;
         let view = self.keyspace.view_at_hand();
         Ok(Response::new(HashResponse {
             header: self.header(view.revision()),
@@ -98,6 +100,7 @@ impl Maintenance for EtcdFace {
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        self.caller(&request)?.may_administer()?;
         let asked = u64::try_from(request.into_inner().revision).unwrap_or(0);
         let view = self.view(Consistency::Stale).await?;
         let revision = if asked == 0 { view.revision() } else { asked };
@@ -112,6 +115,7 @@ impl Maintenance for EtcdFace {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.caller(&request)?.may_administer()?;
         let target = request.into_inner().target_id;
         match self.group.move_leader(target).await {
             Ok(()) => Ok(Response::new(MoveLeaderResponse {

@@ -10,9 +10,9 @@
 //! |---|---|
 //! | KV, Watch, Lease | all |
 //! | Lock, Election | all, made of the other three |
-//! | Cluster | members are listed; who they are is the topology's matter, see [`cluster`] |
-//! | Maintenance | [`maintenance`] |
-//! | Auth | the status: it is off |
+//! | Auth | all; logging in by the name in a client's certificate is not served |
+//! | Cluster | members are listed; who they are is the topology's matter |
+//! | Maintenance | all but snapshots, alarms from outside, and downgrades |
 
 mod auth;
 mod cluster;
@@ -51,8 +51,8 @@ use tonic::Status;
 pub use http::{API_VERSION, SERVED_AS};
 use refusal::refused;
 
-/// Draws the name of a lease that nobody named.
-pub type DrawId = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Fills a buffer with random bytes.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> std::io::Result<()> + Send + Sync>;
 
 /// A clock: milliseconds since 1970, the one that leases are granted by.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -63,24 +63,26 @@ pub struct EtcdFace {
     keyspace: Arc<dyn Keyspace>,
     group: Arc<dyn RaftGroup>,
     clock_ms: Clock,
-    draw_id: DrawId,
+    entropy: Entropy,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     stopping: Option<channel::Receiver<bool>>,
+    known_users: Arc<auth::Known>,
     cluster_id: u64,
     member_id: u64,
 }
 
 impl EtcdFace {
-    /// A face of `keyspace`, whose members are `group`'s. `draw_id` is asked for the name of each lease that the client
-    /// leaves to us, and should be hard to guess for as long as a lease lives.
-    pub fn new(keyspace: Arc<dyn Keyspace>, group: Arc<dyn RaftGroup>, clock_ms: Clock, draw_id: DrawId) -> Self {
+    /// A face of `keyspace`, whose members are `group`'s. `entropy` names the leases that clients leave
+    /// to us, and makes the secret that tokens are signed with.
+    pub fn new(keyspace: Arc<dyn Keyspace>, group: Arc<dyn RaftGroup>, clock_ms: Clock, entropy: Entropy) -> Self {
         let standing = group.standing();
         Self {
             keyspace,
             clock_ms,
-            draw_id,
+            entropy,
             metrics: Arc::new(String::new),
             stopping: None,
+            known_users: Arc::default(),
             cluster_id: standing.cluster,
             member_id: standing.member,
             group,
@@ -121,6 +123,15 @@ impl EtcdFace {
         .add_service(LockServer::from_arc(face.clone()))
         .add_service(ElectionServer::from_arc(face.clone()));
         routes.into_axum_router().merge(http::router(face))
+    }
+
+    /// A random number.
+    fn draw(&self) -> Result<u64, Status> {
+        let mut bytes = [0; 8];
+        match (self.entropy)(&mut bytes) {
+            Ok(()) => Ok(u64::from_le_bytes(bytes)),
+            Err(error) => Err(Status::internal(format!("the system gives no random bytes: {error}"))),
+        }
     }
 
     /// What stands in front of every answer.

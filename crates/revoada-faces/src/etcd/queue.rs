@@ -10,6 +10,7 @@ use revoada_store::{Consistency, KeyEvents, watch_keys};
 use tonic::Status;
 
 use super::txn::one;
+use super::auth::{self, Need};
 use super::{EtcdFace, keys, refusal, refused};
 
 /// How long a lease lives that a client did not bring, in seconds (etcd: the default of a session).
@@ -28,6 +29,12 @@ pub struct Place {
 /// Where the queue of a name lies.
 pub fn prefix(name: &[u8]) -> Vec<u8> {
     [name, b"/"].concat()
+}
+
+/// What has to be allowed to whoever queues up, or looks who is first.
+pub fn queue_needs(name: &[u8]) -> [Need; 2] {
+    let (key, end) = (Bytes::from(prefix(name)), Bytes::from([name, b"0"].concat()));
+    [auth::write(&key, &end), auth::read(&key, &end)]
 }
 
 /// The key has to have been created by this revision.

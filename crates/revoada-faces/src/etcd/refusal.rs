@@ -70,12 +70,52 @@ pub const NO_LEADER: Refusal = Refusal::new(Code::Unavailable, "etcdserver: no l
 pub const TIMEOUT: Refusal = Refusal::new(Code::Unavailable, "etcdserver: request timed out");
 /// This node stops.
 pub const STOPPED: Refusal = Refusal::new(Code::Unavailable, "etcdserver: server stopped");
-/// No member has this number.
-pub const MEMBER_NOT_FOUND: Refusal = Refusal::new(Code::NotFound, "etcdserver: member not found");
 /// Leadership cannot go where it should.
 pub const BAD_TRANSFEREE: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: bad leader transferee");
 /// Only who leads can do it.
 pub const NOT_LEADER: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: not leader");
+
+/// Authentication cannot begin without somebody called root.
+pub const ROOT_USER_MISSING: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: root user does not exist");
+/// Authentication cannot begin while root may not do everything.
+pub const ROOT_ROLE_MISSING: Refusal =
+    Refusal::new(Code::FailedPrecondition, "etcdserver: root user does not have root role");
+/// A user who is there already.
+pub const USER_EXISTS: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: user name already exists");
+/// A user without a name.
+pub const USER_EMPTY: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: user name is empty");
+/// A user who is not there.
+pub const USER_NOT_FOUND: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: user name not found");
+/// A role that is there already.
+pub const ROLE_EXISTS: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: role name already exists");
+/// A role that is not there.
+pub const ROLE_NOT_FOUND: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: role name not found");
+/// A role without a name.
+pub const ROLE_EMPTY: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: role name is empty");
+/// A name or a password that is wrong.
+pub const AUTH_FAILED: Refusal =
+    Refusal::new(Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password");
+/// A permission that was not given.
+pub const PERMISSION_NOT_GIVEN: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: permission not given");
+/// What the caller may not do.
+pub const PERMISSION_DENIED: Refusal = Refusal::new(Code::PermissionDenied, "etcdserver: permission denied");
+/// A role that the user does not have.
+pub const ROLE_NOT_GRANTED: Refusal =
+    Refusal::new(Code::FailedPrecondition, "etcdserver: role is not granted to the user");
+/// A permission that the role does not have.
+pub const PERMISSION_NOT_GRANTED: Refusal =
+    Refusal::new(Code::FailedPrecondition, "etcdserver: permission is not granted to the role");
+/// Nobody can log in.
+pub const AUTH_NOT_ENABLED: Refusal =
+    Refusal::new(Code::FailedPrecondition, "etcdserver: authentication is not enabled");
+/// A token that is nobody's, or no longer.
+pub const INVALID_AUTH_TOKEN: Refusal = Refusal::new(Code::Unauthenticated, "etcdserver: invalid auth token");
+/// What would leave nobody in charge.
+pub const INVALID_AUTH_MANAGEMENT: Refusal =
+    Refusal::new(Code::InvalidArgument, "etcdserver: invalid auth management");
+/// Users or roles changed again and again.
+pub const AUTH_OLD_REVISION: Refusal =
+    Refusal::new(Code::InvalidArgument, "etcdserver: revision of auth store is old");
 
 /// What a client is told of an error of the keyspace. What the protocol has no words for goes to the log.
 pub fn refused(error: KeyspaceError) -> Status {

@@ -20,7 +20,45 @@ use revoada_etcd_api::etcdserverpb::{
 };
 use tonic::Status;
 
+use super::auth::{self, Need};
 use super::{key_value, keys, refusal, version_of};
+
+/// What has to be allowed to whoever asks for a range.
+pub fn range_needs(request: &RangeRequest) -> Need {
+    auth::read(&request.key, &request.range_end)
+}
+
+/// What has to be allowed to whoever puts.
+pub fn put_needs(request: &PutRequest) -> Vec<Need> {
+    let mut needs = vec![auth::write(&request.key, &Bytes::new())];
+    if request.prev_kv {
+        needs.push(auth::read(&request.key, &Bytes::new()));
+    }
+    needs
+}
+
+/// What has to be allowed to whoever deletes.
+pub fn delete_needs(request: &DeleteRangeRequest) -> Vec<Need> {
+    let mut needs = vec![auth::write(&request.key, &request.range_end)];
+    if request.prev_kv {
+        needs.push(auth::read(&request.key, &request.range_end));
+    }
+    needs
+}
+
+/// What has to be allowed to whoever asks for a transaction: both branches.
+pub fn txn_needs(request: &TxnRequest) -> Vec<Need> {
+    let compares = request.compare.iter().map(|compare| auth::read(&compare.key, &compare.range_end));
+    let ops = request.success.iter().chain(&request.failure);
+    let of_ops = ops.flat_map(|op| match &op.request {
+        Some(Request::RequestRange(range)) => vec![range_needs(range)],
+        Some(Request::RequestPut(put)) => put_needs(put),
+        Some(Request::RequestDeleteRange(delete)) => delete_needs(delete),
+        Some(Request::RequestTxn(nested)) => txn_needs(nested),
+        None => Vec::new(),
+    });
+    compares.chain(of_ops).collect()
+}
 
 /// What was asked, as far as the answer depends on it.
 pub enum Shape {

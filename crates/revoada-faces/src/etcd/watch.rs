@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::auth::{self, Caller};
 use super::{EtcdFace, keys, refusal, version_of};
 
 /// The number of an answer that is about no single watch.
@@ -40,9 +41,11 @@ impl Watch for EtcdFace {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = self.caller(&request)?;
         let (answers, answered) = mpsc::channel(ETCD_WATCH_ANSWERS_WAITING_MAX);
         let watching = Watching {
             face: self.clone(),
+            caller,
             answers,
             watches: BTreeMap::new(),
             yields: SelectAll::new(),
@@ -72,6 +75,7 @@ struct One {
 /// One stream.
 struct Watching {
     face: EtcdFace,
+    caller: Caller,
     answers: mpsc::Sender<Result<WatchResponse, Status>>,
     watches: BTreeMap<i64, One>,
     yields: Yields,
@@ -186,6 +190,15 @@ impl Watching {
         } else {
             create.key
         };
+        if let Err(denied) = self.caller.may(&[auth::read(&key, &create.range_end)]) {
+            let refused = WatchResponse {
+                created: true,
+                canceled: true,
+                cancel_reason: format!("rpc error: code = PermissionDenied desc = {}", denied.message()),
+                ..self.answer(NO_WATCH, revision)
+            };
+            return self.send(refused).await;
+        }
         let range = keys::range(&key, &create.range_end);
         let start = u64::try_from(create.start_revision).ok().filter(|start| *start > 0);
         let after = start.map_or(revision, |start| start - 1);
