@@ -289,11 +289,12 @@ impl<R: Runtime> Driver<R> {
         fell_silent.or(never_spoke.then_some(self.started))
     }
 
-    /// Whether there is something to do for it, or somebody only waits for a time at which that is allowed.
+    /// Whether there is something to do for it, or a node that does not vote only waits until it may change its role.
     pub fn is_about_to_act(&self) -> bool {
         let now_ms = (self.clock_ms)();
         let observed = self.observe();
-        let waits = observed.roles.members().any(|record| record.is_damped(now_ms));
+        let mut others = observed.roles.members().filter(|record| !record.is_voter());
+        let waits = others.any(|record| record.is_fit() && record.is_damped(now_ms));
         waits || !plan(&observed, &self.intent(), now_ms).is_empty()
     }
 

@@ -19,3 +19,4 @@ mod recovery;
 mod soak;
 mod strangers;
 mod support;
+mod wishes;
