@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use revoada_attest::{NodeId, TrustedKeys};
 use revoada_core::error::ErrorKind;
 use revoada_core::limits;
-use revoada_core::policy::{Wish as PolicyWish, WishKind, WishRefused, survives, voters_declared};
+use revoada_core::policy::{Step, Wish as PolicyWish, WishKind, WishRefused, survives, voters_declared};
 use revoada_core::roles::{Membership, NodeState, RoleNote};
 use revoada_core::{Role, machine::ClusterState as Machine};
 use revoada_mesh::consensus::{EXTRA_VERBS, Extra, ProposeError};
@@ -248,17 +248,19 @@ impl<R: Runtime> Admin<R> {
         if !raft.leads {
             return ShapeSeen::default();
         }
+        // Made now: the shape is whole for a moment after a voter is quarantined, until the leader has thought about it.
+        let (plan, waits) = self.driver.outlook();
         let (nodes, cluster) = self.figures();
         let redundancy = &cluster.redundancy;
-        let settles = raft.changing
-            || nodes
-                .iter()
-                .any(|node| matches!(node.state, NodeState::Promoting | NodeState::Demoting));
-        let whole = !settles
+        let moves = |node: &NodeStatus| matches!(node.state, NodeState::Promoting | NodeState::Demoting);
+        let acts = !plan.steps.iter().all(|step| matches!(step, Step::WaitCaughtUp { .. }));
+        let settled = !raft.changing && !acts && !nodes.iter().any(moves);
+        let whole = settled
+            && plan.why.is_empty()
             && cluster.state == ClusterState::Formed
             && redundancy.voters == redundancy.voters_declared
             && redundancy.voters_caught_up == redundancy.voters_declared;
-        let mut why = self.driver.why.lock().clone();
+        let mut why = plan.why;
         if !whole && why.is_empty() {
             why.push(format!(
                 "{} of {} declared voters are alive and caught up",
@@ -267,7 +269,7 @@ impl<R: Runtime> Admin<R> {
         }
         ShapeSeen {
             whole,
-            stuck: !whole && !settles && !self.driver.is_about_to_act(),
+            stuck: !whole && settled && plan.steps.is_empty() && !waits,
             why,
         }
     }

@@ -14,7 +14,7 @@ use revoada_core::genesis::Genesis;
 use revoada_core::keyspace::Operation;
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done, RoleView};
-use revoada_core::policy::{Founder, Intent, Observed, Replication, Seen, Step, Wish, admissible, plan};
+use revoada_core::policy::{Founder, Intent, Observed, Plan, Replication, Seen, Step, Wish, admissible, plan};
 use revoada_core::roles::{Location, Membership, RoleNote};
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{Consensus, ProposeError, RaftView};
@@ -289,13 +289,13 @@ impl<R: Runtime> Driver<R> {
         fell_silent.or(never_spoke.then_some(self.started))
     }
 
-    /// Whether there is something to do for it, or a node that does not vote only waits until it may change its role.
-    pub fn is_about_to_act(&self) -> bool {
+    /// What this node would do now if it led, and whether a node that does not vote waits until it may change its role.
+    pub fn outlook(&self) -> (Plan, bool) {
         let now_ms = (self.clock_ms)();
         let observed = self.observe();
         let mut others = observed.roles.members().filter(|record| !record.is_voter());
         let waits = others.any(|record| record.is_fit() && record.is_damped(now_ms));
-        waits || !plan(&observed, &self.intent(), now_ms).is_empty()
+        (plan(&observed, &self.intent(), now_ms), waits)
     }
 
     pub fn intent(&self) -> Intent<'_> {
