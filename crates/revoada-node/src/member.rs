@@ -23,7 +23,7 @@ use revoada_store::{ClusterAdmin, StoreBackend};
 use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, Admin};
-use crate::driver::Driver;
+use crate::driver::{Driver, Spoke};
 use crate::gate::NodeGate;
 use crate::node::Stop;
 use crate::positions::Positions;
@@ -204,6 +204,7 @@ impl<R: Runtime> Member<R> {
     /// Its admin port, its handlers, and its tasks.
     pub fn work(&self, surroundings: Surroundings<R>) -> Working<R> {
         let declaration = self.genesis.declaration();
+        let spoke: Arc<Mutex<Spoke<R>>> = Arc::default();
         let driver = Driver {
             me: self.key.id(),
             key: self.key.clone(),
@@ -217,6 +218,8 @@ impl<R: Runtime> Member<R> {
             wake: Arc::new(Notify::new()),
             acting: Arc::default(),
             why: Arc::new(Mutex::new(Vec::new())),
+            spoke: spoke.clone(),
+            silence_min: judgement(&self.genesis).silence_min,
         };
         let (facts_told, facts) = watch::channel(surroundings.facts);
         let (stop, told) = watch::channel(None);
@@ -236,6 +239,7 @@ impl<R: Runtime> Member<R> {
                 self.seeds.clone(),
                 self.peers.clone(),
                 self.consensus.clone(),
+                spoke,
             )),
             Box::pin(driver.clone().run()),
             Box::pin(positions::keep(self.positions.clone())),

@@ -263,6 +263,39 @@ struct Serving {
     listener: TcpListener,
     https: Option<Https>,
     member: Arc<Member>,
+    start: Start,
+}
+
+/// What a node writes down of every start.
+struct Start {
+    started_ms: u64,
+    generation: u64,
+    spool: PathBuf,
+}
+
+impl Start {
+    fn note(options: &NodeOptions) -> Result<Self, BootError> {
+        let folder = &options.config.folder;
+        let started_ms = (options.clock_ms)();
+        let path = folder.join("generation");
+        let generation =
+            generation::next(&*options.log.files, &path, started_ms).map_err(|source| BootError::Folder {
+                verb: "write",
+                path,
+                source,
+            })?;
+        let spool = folder.join("spool");
+        fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
+            verb: "make",
+            path: spool.clone(),
+            source,
+        })?;
+        Ok(Self {
+            started_ms,
+            generation,
+            spool,
+        })
+    }
 }
 
 /// Everything of a node that runs between its boot and its stop.
@@ -316,6 +349,9 @@ impl Services {
             },
             clock_ms: options.clock_ms.clone(),
         };
+        // Before the log is opened, which takes room for a segment ahead of time, and all there is for a moment before it
+        // finds that this is too little.
+        let start = Start::note(options)?;
         // From disk, off the runtime: a large state takes a while.
         let mut found = tokio::task::spawn_blocking(move || Found::open(member_options))
             .await
@@ -347,6 +383,7 @@ impl Services {
             listener,
             https,
             member: member.clone(),
+            start,
         };
         let booted = Self::serve(options, slot, serving, recovery).await;
         if booted.is_err() {
@@ -369,12 +406,16 @@ impl Services {
             listener,
             https,
             member,
+            start,
         } = serving;
+        let Start {
+            started_ms,
+            generation,
+            spool,
+        } = start;
         let config = &options.config;
-        let folder = &config.folder;
         let address = config.address();
 
-        let started_ms = (options.clock_ms)();
         let facts = Facts {
             name: config.name.clone(),
             version: VERSION.to_owned(),
@@ -385,13 +426,6 @@ impl Services {
             by_operator: config.operator,
             ..Facts::default()
         };
-        let path = folder.join("generation");
-        let generation =
-            generation::next(&*options.log.files, &path, started_ms).map_err(|source| BootError::Folder {
-                verb: "write",
-                path,
-                source,
-            })?;
         let gossip_config = GossipConfig {
             id: me,
             generation,
@@ -421,12 +455,6 @@ impl Services {
             store: store.clone(),
             recovery,
         });
-        let spool = folder.join("spool");
-        fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
-            verb: "make",
-            path: spool.clone(),
-            source,
-        })?;
         let router = options.faces.serve(Parts {
             store: store.clone(),
             admin: admin.clone(),
