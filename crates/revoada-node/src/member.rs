@@ -296,12 +296,12 @@ async fn tell<R: Runtime>(
         if rss.0 == 0 || elapsed::<R>(rss.1) > Duration::from_millis(limits::RSS_MS) {
             rss = (resident_bytes(), InstantOf::<R>::now());
         }
-        let raft = consensus.view();
+        let (term, applied) = consensus.term_and_applied();
         let (kept_term, kept) = consensus.kept();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
-            facts.term = raft.term;
-            facts.applied = raft.applied;
+            facts.term = term;
+            facts.applied = applied;
             facts.kept_term = kept_term;
             facts.kept = kept;
             facts.blocks = blocks;
