@@ -8,6 +8,7 @@
 mod bench;
 mod cargo;
 mod cli;
+mod faults;
 mod long;
 mod peers;
 mod sim;
@@ -29,6 +30,8 @@ usage: cargo xtask COMMAND
                        parts: writes five drills resources costs etcd steady build
   sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
                        simulated clusters, one for each seed; a failure prints how to see it again
+  faults [--times N] [--only NAME] [-o json]
+                       the tests of real processes, N times in a row; from 20 on kept in docs/fault-suite.md
   soak --minutes M [--seed S] [-o json]
                        real processes under load and random faults; ends by itself, or with Ctrl-C
   peers [etcd] [checker]
@@ -48,6 +51,10 @@ fn main() -> ExitCode {
             None => return misused(),
         },
         ["sim", arguments @ ..] => sim::run(arguments),
+        ["faults", arguments @ ..] => match faults::Plan::parse(arguments) {
+            Some(plan) => faults::run(&plan),
+            None => return misused(),
+        },
         ["soak", arguments @ ..] => match soak::Plan::parse(arguments) {
             Some(plan) => soak::run(&plan),
             None => return misused(),

@@ -1,16 +1,18 @@
 //! `cargo xtask soak`: random faults and load on real processes, for some minutes.
 //!
-//! What is done is the matter of `crates/revoada/tests/soak`; here it is built, with the release binary's speed left out:
+//! What is done is the matter of `crates/revoada/tests/processes/soak`; here it is built, in a debug build:
 //! only the program that tests start has failpoints. This process becomes that one, so that Ctrl-C reaches it alone.
 
+use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result};
 
-use crate::{cargo, peers, test};
+use crate::{faults, peers, test};
+
+const TEST: &str = "soak::real_processes_under_load_survive_random_faults";
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,9 +50,16 @@ impl Plan {
 /// Builds it and becomes it. Returns only where that fails.
 pub fn run(plan: &Plan) -> Result<bool> {
     test::install_tools();
-    let program = build()?;
-    let mut command = Command::new(program);
+    // What it comes to goes where our stdout goes, and by way of its stdin: the runner of tests says things of its own on
+    // stdout, which are not ours to pass on.
+    let told = io::stdout().as_fd().try_clone_to_owned().context("stdout is closed")?;
+    let said = io::stderr().as_fd().try_clone_to_owned().context("stderr is closed")?;
+    let mut command = Command::new(faults::program()?);
     command
+        .args(["--exact", "--ignored", "--nocapture", TEST])
+        .stdin(told)
+        .stdout(said)
+        .env("REVOADA_SOAK_TELLS", "stdin")
         .env("REVOADA_SOAK_MINUTES", &plan.minutes)
         .env("REVOADA_SOAK_SEED", &plan.seed);
     if plan.json {
@@ -58,37 +67,11 @@ pub fn run(plan: &Plan) -> Result<bool> {
     }
     match peers::build(&["checker"]) {
         Ok(bin) => {
-            command.env("REVOADA_CHECKER", bin.join("checker"));
+            command.env(test::CHECKER, bin.join("checker"));
         }
         Err(error) => eprintln!("without porcupine: {error:#}"),
     }
     Err(command.exec()).context("the soak does not start")
-}
-
-fn build() -> Result<PathBuf> {
-    let arguments = [
-        "test",
-        "--locked",
-        "-p",
-        "revoada",
-        "--test",
-        "soak",
-        "--no-run",
-        "--message-format",
-        "json-render-diagnostics",
-    ];
-    let output = cargo::command(&cargo::target()?, &arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cargo test does not start")?;
-    if !output.status.success() {
-        bail!("the soak does not build");
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter(|message| message["target"]["name"] == "soak");
-    let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.context("cargo names no program of the soak")
 }
 
 #[cfg(test)]

@@ -212,6 +212,8 @@ pub const WISH_MS_MAX: u64 = 10_000;
 pub const WISH_SETTLE_MS_MAX: u64 = 5_000;
 /// How long somebody may wait until a wish is done, in milliseconds.
 pub const WISH_WAIT_MS_MAX: u64 = 120_000;
+/// For how long a leader has nothing to do about a shape that is not there before nobody waits for it, in milliseconds.
+pub const STUCK_MS: u64 = 2_000;
 /// How often a wish that is waited for is looked at, in milliseconds.
 pub const WISH_POLL_MS: u64 = 50;
 /// How many connections the control socket, and the HTTP API on TCP, each serve at once; more wait to be accepted.

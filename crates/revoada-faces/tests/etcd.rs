@@ -55,9 +55,8 @@ impl RaftGroup for Alone {
 }
 
 fn face() -> Router {
-    let keyspace: Arc<dyn Keyspace> = Arc::new(MemoryKeyspace::new());
     let drawn = AtomicU64::new(100);
-    let clock = Arc::new(|| {
+    let clock: revoada_faces::etcd::Clock = Arc::new(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(0, |since| since.as_millis() as u64)
     });
@@ -68,6 +67,7 @@ fn face() -> Router {
         }
         Ok(())
     });
+    let keyspace: Arc<dyn Keyspace> = Arc::new(MemoryKeyspace::with_clock(clock.clone()));
     EtcdFace::new(keyspace, Arc::new(Alone), clock, entropy).router()
 }
 
@@ -88,7 +88,11 @@ fn range(key: &str, end: &str) -> RangeRequest {
 }
 
 fn keys(response: &pb::RangeResponse) -> Vec<&str> {
-    response.kvs.iter().map(|kv| std::str::from_utf8(&kv.key).unwrap()).collect()
+    response
+        .kvs
+        .iter()
+        .map(|kv| std::str::from_utf8(&kv.key).unwrap())
+        .collect()
 }
 
 fn says(status: &Status, code: Code, text: &str) {
@@ -111,7 +115,10 @@ async fn a_put_is_read_with_its_numbers_and_every_answer_has_a_header() {
         .unwrap()
         .into_inner();
     let before = again.prev_kv.unwrap();
-    assert_eq!((&before.key[..], &before.value[..], before.version), (&b"a"[..], &b"1"[..], 1));
+    assert_eq!(
+        (&before.key[..], &before.value[..], before.version),
+        (&b"a"[..], &b"1"[..], 1)
+    );
     let read = kv.range(range("a", "")).await.unwrap().into_inner();
     assert_eq!((read.count, read.more, read.header.unwrap().revision), (1, false, 3));
     let entry = &read.kvs[0];
@@ -189,7 +196,11 @@ async fn refusals_have_etcds_codes_and_texts() {
         ..range("a", "")
     };
     let status = kv.range(future).await.unwrap_err();
-    says(&status, Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
+    says(
+        &status,
+        Code::OutOfRange,
+        "etcdserver: mvcc: required revision is a future revision",
+    );
     for value in ["1", "2", "3"] {
         kv.put(put("a", value)).await.unwrap();
     }
@@ -199,13 +210,21 @@ async fn refusals_have_etcds_codes_and_texts() {
     };
     kv.compact(compact).await.unwrap();
     let status = kv.compact(compact).await.unwrap_err();
-    says(&status, Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+    says(
+        &status,
+        Code::OutOfRange,
+        "etcdserver: mvcc: required revision has been compacted",
+    );
     let gone = RangeRequest {
         revision: 2,
         ..range("a", "")
     };
     let status = kv.range(gone).await.unwrap_err();
-    says(&status, Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+    says(
+        &status,
+        Code::OutOfRange,
+        "etcdserver: mvcc: required revision has been compacted",
+    );
     let unordered = RangeRequest {
         sort_order: 9,
         ..range("a", "")
@@ -217,13 +236,21 @@ async fn refusals_have_etcds_codes_and_texts() {
         ..TxnRequest::default()
     };
     let status = kv.txn(twice).await.unwrap_err();
-    says(&status, Code::InvalidArgument, "etcdserver: duplicate key given in txn request");
+    says(
+        &status,
+        Code::InvalidArgument,
+        "etcdserver: duplicate key given in txn request",
+    );
     let long = TxnRequest {
         success: (0..129).map(|n| op(put(&n.to_string(), ""))).collect(),
         ..TxnRequest::default()
     };
     let status = kv.txn(long).await.unwrap_err();
-    says(&status, Code::InvalidArgument, "etcdserver: too many operations in txn request");
+    says(
+        &status,
+        Code::InvalidArgument,
+        "etcdserver: too many operations in txn request",
+    );
 }
 
 fn op(put: PutRequest) -> pb::RequestOp {
@@ -263,11 +290,19 @@ async fn a_transaction_compares_and_does_one_branch_nested_ones_too() {
     };
     let done = kv.txn(txn.clone()).await.unwrap().into_inner();
     assert!(done.succeeded);
-    let [first, second] = &done.responses[..] else { panic!("{done:?}") };
-    let Some(pb::response_op::Response::ResponseTxn(inner)) = &first.response else { panic!("{first:?}") };
-    let Some(pb::response_op::Response::ResponsePut(written)) = &inner.responses[0].response else { panic!() };
+    let [first, second] = &done.responses[..] else {
+        panic!("{done:?}")
+    };
+    let Some(pb::response_op::Response::ResponseTxn(inner)) = &first.response else {
+        panic!("{first:?}")
+    };
+    let Some(pb::response_op::Response::ResponsePut(written)) = &inner.responses[0].response else {
+        panic!()
+    };
     assert_eq!(&written.prev_kv.as_ref().unwrap().value[..], b"1");
-    let Some(pb::response_op::Response::ResponseRange(seen)) = &second.response else { panic!() };
+    let Some(pb::response_op::Response::ResponseRange(seen)) = &second.response else {
+        panic!()
+    };
     assert_eq!(&seen.kvs[0].value[..], b"2");
     let other = kv.txn(txn).await.unwrap().into_inner();
     assert!(!other.succeeded);
@@ -276,7 +311,14 @@ async fn a_transaction_compares_and_does_one_branch_nested_ones_too() {
         success: vec![read],
         ..TxnRequest::default()
     };
-    let before = kv.txn(reads.clone()).await.unwrap().into_inner().header.unwrap().revision;
+    let before = kv
+        .txn(reads.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .header
+        .unwrap()
+        .revision;
     let after = kv.txn(reads).await.unwrap().into_inner().header.unwrap().revision;
     assert_eq!((before, after), (3, 3));
 }
@@ -284,7 +326,10 @@ async fn a_transaction_compares_and_does_one_branch_nested_ones_too() {
 async fn watching(
     router: Router,
     requests: Vec<RequestUnion>,
-) -> (futures::channel::mpsc::UnboundedSender<WatchRequest>, tonic::Streaming<WatchResponse>) {
+) -> (
+    futures::channel::mpsc::UnboundedSender<WatchRequest>,
+    tonic::Streaming<WatchResponse>,
+) {
     let (asks, asked) = futures::channel::mpsc::unbounded();
     for request in requests {
         asks.unbounded_send(WatchRequest {
@@ -375,7 +420,10 @@ async fn watches_of_one_stream_are_filtered_cancelled_asked_and_told_of_compacti
     let created = next(&mut answers).await;
     assert!(created.created && created.watch_id == 8);
     let gone = next(&mut answers).await;
-    assert!(gone.canceled && gone.compact_revision >= 4 && gone.watch_id == 8, "{gone:?}");
+    assert!(
+        gone.canceled && gone.compact_revision >= 4 && gone.watch_id == 8,
+        "{gone:?}"
+    );
     kv.put(put("a", "4")).await.unwrap();
     let ask = |request| {
         asks.unbounded_send(WatchRequest {
@@ -385,7 +433,11 @@ async fn watches_of_one_stream_are_filtered_cancelled_asked_and_told_of_compacti
     };
     ask(RequestUnion::ProgressRequest(WatchProgressRequest {}));
     let progress = next(&mut answers).await;
-    assert_eq!((progress.watch_id, progress.events.len()), (-1, 0), "the put was filtered: {progress:?}");
+    assert_eq!(
+        (progress.watch_id, progress.events.len()),
+        (-1, 0),
+        "the put was filtered: {progress:?}"
+    );
     assert_eq!(progress.header.unwrap().revision, 5);
     ask(RequestUnion::CreateRequest(WatchCreateRequest {
         watch_id: 77,
@@ -407,7 +459,11 @@ async fn watches_of_one_stream_are_filtered_cancelled_asked_and_told_of_compacti
 async fn a_lease_is_granted_kept_alive_told_and_takes_its_keys_with_it() {
     let face = face();
     let (mut kv, mut lease) = (KvClient::new(face.clone()), LeaseClient::new(face));
-    let granted = lease.lease_grant(LeaseGrantRequest { id: 0, ttl: 60 }).await.unwrap().into_inner();
+    let granted = lease
+        .lease_grant(LeaseGrantRequest { id: 0, ttl: 60 })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(granted.id > 0 && granted.ttl == 60);
     let again = LeaseGrantRequest {
         id: granted.id,
@@ -428,12 +484,23 @@ async fn a_lease_is_granted_kept_alive_told_and_takes_its_keys_with_it() {
     assert!(told.granted_ttl == 60 && (1..=60).contains(&told.ttl), "{told:?}");
     assert_eq!(told.keys, [Bytes::from_static(b"a")]);
     let asks = [granted.id, 4].map(|id| LeaseKeepAliveRequest { id });
-    let answers = lease.lease_keep_alive(futures::stream::iter(asks)).await.unwrap().into_inner();
+    let answers = lease
+        .lease_keep_alive(futures::stream::iter(asks))
+        .await
+        .unwrap()
+        .into_inner();
     let answers: Vec<_> = answers.map(|answer| answer.unwrap().ttl).collect().await;
-    assert_eq!(answers, [60, 0], "one that is not there has no time left, and the stream goes on");
+    assert_eq!(
+        answers,
+        [60, 0],
+        "one that is not there has no time left, and the stream goes on"
+    );
     lease.lease_revoke(LeaseRevokeRequest { id: granted.id }).await.unwrap();
     assert_eq!(kv.range(range("a", "")).await.unwrap().into_inner().count, 0);
-    let status = lease.lease_revoke(LeaseRevokeRequest { id: granted.id }).await.unwrap_err();
+    let status = lease
+        .lease_revoke(LeaseRevokeRequest { id: granted.id })
+        .await
+        .unwrap_err();
     says(&status, Code::NotFound, "etcdserver: requested lease not found");
     let ask = LeaseTimeToLiveRequest {
         id: granted.id,
@@ -513,7 +580,11 @@ async fn once_it_is_enabled_each_user_may_do_what_its_roles_may_and_nobody_else_
     let face = face();
     let (mut auth, mut kv) = (AuthClient::new(face.clone()), KvClient::new(face.clone()));
     let status = auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap_err();
-    says(&status, Code::FailedPrecondition, "etcdserver: root user does not exist");
+    says(
+        &status,
+        Code::FailedPrecondition,
+        "etcdserver: root user does not exist",
+    );
     for user in ["root", "eve"] {
         let add = pb::AuthUserAddRequest {
             name: user.to_owned(),
@@ -522,7 +593,11 @@ async fn once_it_is_enabled_each_user_may_do_what_its_roles_may_and_nobody_else_
         };
         auth.user_add(add).await.unwrap();
     }
-    auth.role_add(pb::AuthRoleAddRequest { name: "door".to_owned() }).await.unwrap();
+    auth.role_add(pb::AuthRoleAddRequest {
+        name: "door".to_owned(),
+    })
+    .await
+    .unwrap();
     let perm = revoada_etcd_api::authpb::Permission {
         perm_type: 2,
         key: Bytes::from_static(b"door"),
@@ -551,9 +626,23 @@ async fn once_it_is_enabled_each_user_may_do_what_its_roles_may_and_nobody_else_
         password: password.to_owned(),
     };
     let status = auth.authenticate(login("eve", "root's")).await.unwrap_err();
-    says(&status, Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password");
-    let eve = auth.authenticate(login("eve", "eve's")).await.unwrap().into_inner().token;
-    let root = auth.authenticate(login("root", "root's")).await.unwrap().into_inner().token;
+    says(
+        &status,
+        Code::InvalidArgument,
+        "etcdserver: authentication failed, invalid user ID or password",
+    );
+    let eve = auth
+        .authenticate(login("eve", "eve's"))
+        .await
+        .unwrap()
+        .into_inner()
+        .token;
+    let root = auth
+        .authenticate(login("root", "root's"))
+        .await
+        .unwrap()
+        .into_inner()
+        .token;
 
     kv.put(with_token(put("door", "1"), &eve)).await.unwrap();
     let denied = |status: &Status| says(status, Code::PermissionDenied, "etcdserver: permission denied");
@@ -566,21 +655,33 @@ async fn once_it_is_enabled_each_user_may_do_what_its_roles_may_and_nobody_else_
     };
     denied(&kv.txn(with_token(both, &eve)).await.unwrap_err());
     kv.put(with_token(put("window", "1"), &root)).await.unwrap();
-    let read = kv.range(with_token(range("\0", "\0"), &root)).await.unwrap().into_inner();
+    let read = kv
+        .range(with_token(range("\0", "\0"), &root))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(keys(&read), ["door", "window"], "users are nobody's keys");
 
     let (_asks, mut answers) = watching(face.clone(), vec![RequestUnion::CreateRequest(create("door", ""))]).await;
     let refused = next(&mut answers).await;
-    assert!(refused.canceled && refused.cancel_reason.contains("user name is empty"), "{refused:?}");
+    assert!(
+        refused.canceled && refused.cancel_reason.contains("user name is empty"),
+        "{refused:?}"
+    );
 
     let revoke = pb::AuthUserRevokeRoleRequest {
         name: "eve".to_owned(),
         role: "door".to_owned(),
     };
-    let status = auth.user_revoke_role(with_token(revoke.clone(), &eve)).await.unwrap_err();
+    let status = auth
+        .user_revoke_role(with_token(revoke.clone(), &eve))
+        .await
+        .unwrap_err();
     denied(&status);
     auth.user_revoke_role(with_token(revoke, &root)).await.unwrap();
     denied(&kv.put(with_token(put("door", "3"), &eve)).await.unwrap_err());
-    auth.auth_disable(with_token(pb::AuthDisableRequest {}, &root)).await.unwrap();
+    auth.auth_disable(with_token(pb::AuthDisableRequest {}, &root))
+        .await
+        .unwrap();
     kv.put(put("window", "2")).await.unwrap();
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use revoada_attest::{NodeId, TrustedKeys};
 use revoada_core::error::ErrorKind;
 use revoada_core::limits;
-use revoada_core::policy::{Wish as PolicyWish, WishKind, WishRefused, survives, voters_declared};
+use revoada_core::policy::{Step, Wish as PolicyWish, WishKind, WishRefused, survives, voters_declared};
 use revoada_core::roles::{Membership, NodeState, RoleNote};
 use revoada_core::{Role, machine::ClusterState as Machine};
 use revoada_mesh::consensus::{EXTRA_VERBS, Extra, ProposeError};
@@ -27,6 +27,7 @@ use crate::node::Stop;
 
 const WISH: u8 = EXTRA_VERBS;
 const STATUS: u8 = EXTRA_VERBS + 1;
+const SHAPE: u8 = EXTRA_VERBS + 2;
 
 /// The admin port of one node.
 pub(crate) struct Admin<R: Runtime = Tokio> {
@@ -48,7 +49,23 @@ struct ForwardedWish {
 #[derive(Serialize, Deserialize)]
 enum WishFate {
     Granted(Option<u64>),
-    Refused { kind: FateKind, why: String },
+    /// It is so without it, in these words.
+    Already(String),
+    Refused {
+        kind: FateKind,
+        why: String,
+    },
+}
+
+/// How far the leader is from the declared shape.
+#[derive(Serialize, Deserialize, Default)]
+struct ShapeSeen {
+    /// It is there, and nothing is under way.
+    whole: bool,
+    /// It is not, and time alone brings it no nearer.
+    stuck: bool,
+    /// What is in the way.
+    why: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -66,6 +83,10 @@ pub(crate) fn extra<R: Runtime>(admin: Arc<Admin<R>>) -> Extra {
         Box::pin(async move {
             if verb == STATUS {
                 return admin.status_here_as_leader();
+            }
+            if verb == SHAPE {
+                let seen = admin.shape_here_as_leader();
+                return serde_json::to_vec(&seen).expect("a shape has string keys only").into();
             }
             let driver = admin.driver.clone();
             let fate = match serde_json::from_slice::<ForwardedWish>(&body) {
@@ -111,6 +132,10 @@ async fn grant<R: Runtime>(driver: &Driver<R>, node: NodeId, wish: Wish) -> Wish
         }
         Err(WishError::Refused(error @ WishRefused::UnknownNode { .. })) => {
             refused(FateKind::Unknown, error.to_string())
+        }
+        // Who asks twice, or asks again because the first answer was lost, has what was asked for.
+        Err(WishError::Refused(error @ (WishRefused::AlreadySo { .. } | WishRefused::NothingToRestore { .. }))) => {
+            WishFate::Already(error.to_string())
         }
         Err(WishError::Refused(error)) => refused(FateKind::Refused, error.to_string()),
         Err(WishError::Step(StepError::Propose(ProposeError::OutcomeUnknown(why)))) => {
@@ -174,6 +199,81 @@ impl<R: Runtime> Admin<R> {
             }
     }
 
+    /// Waits until what was wished for is so and the cluster has its declared shape, whoever takes the node's place
+    /// included. Done, and what keeps the shape away where that does not end by itself.
+    async fn wait_until_done(&self, id: &NodeId, name: &str, wish: Wish) -> Result<(bool, Vec<String>), AdminError> {
+        let deadline = InstantOf::<R>::now() + Duration::from_millis(limits::WISH_WAIT_MS_MAX);
+        let mut stuck_since = None;
+        loop {
+            let now = InstantOf::<R>::now();
+            let done = self.is_done(id, wish);
+            let shape = self.shape().await;
+            if done && shape.whole {
+                return Ok((true, Vec::new()));
+            }
+            stuck_since = shape.stuck.then(|| stuck_since.unwrap_or(now));
+            let stuck = stuck_since.is_some_and(|since| elapsed::<R>(since) >= Duration::from_millis(limits::STUCK_MS));
+            if done && (stuck || now >= deadline) {
+                return Ok((true, shape.why));
+            }
+            if now >= deadline {
+                let mut what = format!(
+                    "{name} is committed to be {}, and it is not done yet",
+                    wish.participle()
+                );
+                for why in shape.why {
+                    what = format!("{what}; {why}");
+                }
+                return Err(AdminError::Unavailable { what, source: None });
+            }
+            R::sleep(Duration::from_millis(limits::WISH_POLL_MS)).await;
+        }
+    }
+
+    /// What the leader sees of the shape; nothing is known of it while nobody answers as one.
+    async fn shape(&self) -> ShapeSeen {
+        if self.driver.consensus.view().leads {
+            return self.shape_here_as_leader();
+        }
+        let limit = Duration::from_millis(limits::STATUS_MS_MAX);
+        let answer = self.driver.consensus.ask_leader(SHAPE, bytes::Bytes::new(), limit);
+        match R::timeout(limit, answer).await {
+            Ok(Ok(answer)) => serde_json::from_slice(&answer).unwrap_or_default(),
+            Ok(Err(_)) | Err(_) => ShapeSeen::default(),
+        }
+    }
+
+    fn shape_here_as_leader(&self) -> ShapeSeen {
+        let raft = self.driver.consensus.view();
+        if !raft.leads {
+            return ShapeSeen::default();
+        }
+        // Made now: the shape is whole for a moment after a voter is quarantined, until the leader has thought about it.
+        let (plan, waits) = self.driver.outlook();
+        let (nodes, cluster) = self.figures();
+        let redundancy = &cluster.redundancy;
+        let moves = |node: &NodeStatus| matches!(node.state, NodeState::Promoting | NodeState::Demoting);
+        let acts = !plan.steps.iter().all(|step| matches!(step, Step::WaitCaughtUp { .. }));
+        let settled = !raft.changing && !acts && !nodes.iter().any(moves);
+        let whole = settled
+            && plan.why.is_empty()
+            && cluster.state == ClusterState::Formed
+            && redundancy.voters == redundancy.voters_declared
+            && redundancy.voters_caught_up == redundancy.voters_declared;
+        let mut why = plan.why;
+        if !whole && why.is_empty() {
+            why.push(format!(
+                "{} of {} declared voters are alive and caught up",
+                redundancy.voters_caught_up, redundancy.voters_declared
+            ));
+        }
+        ShapeSeen {
+            whole,
+            stuck: !whole && settled && plan.steps.is_empty() && !waits,
+            why,
+        }
+    }
+
     /// The nodes by name, and the cluster.
     pub fn figures(&self) -> (Vec<NodeStatus>, ClusterSummary) {
         let driver = &self.driver;
@@ -187,7 +287,6 @@ impl<R: Runtime> Admin<R> {
             .map(|peer| peer.facts.applied)
             .fold(raft.applied, u64::max);
         let now_ms = (driver.clock_ms)();
-        let listening_ms = elapsed::<R>(driver.started).as_millis() as u64;
         let mine = self.facts.borrow().clone();
         let ids = driver.genesis.founders().keys().chain(roles.nodes.keys());
         let ids: std::collections::BTreeSet<_> = ids.copied().collect();
@@ -203,9 +302,9 @@ impl<R: Runtime> Admin<R> {
             let membership = match (me, peer) {
                 (true, _) => Membership::Alive,
                 (false, Some(peer)) => peer.membership,
+                (false, None) if driver.lost_unheard(&id, &raft).is_some() => Membership::Dead,
                 // Not heard of yet, by a node that has hardly begun to listen.
-                (false, None) if listening_ms <= limits::UNHEARD_MS_MAX => Membership::Suspect,
-                (false, None) => Membership::Dead,
+                (false, None) => Membership::Suspect,
             };
             let alive = membership != Membership::Dead;
             let applied = if me {
@@ -517,8 +616,9 @@ impl<R: Runtime> ClusterAdmin for Admin<R> {
                 source: Some(error.into()),
             })?
         };
-        let index = match fate {
-            WishFate::Granted(index) => index,
+        let (index, already) = match fate {
+            WishFate::Granted(index) => (index, None),
+            WishFate::Already(said) => (None, Some(said)),
             WishFate::Refused { kind, why } => {
                 return Err(match kind {
                     FateKind::Unknown => AdminError::UnknownNode { node: node.to_owned() },
@@ -538,25 +638,17 @@ impl<R: Runtime> ClusterAdmin for Admin<R> {
                 });
             }
         };
-        let deadline = InstantOf::<R>::now() + Duration::from_millis(limits::WISH_WAIT_MS_MAX);
-        let mut done = self.is_done(&id, wish);
-        while wait && !done {
-            if InstantOf::<R>::now() >= deadline {
-                return Err(AdminError::Unavailable {
-                    what: format!(
-                        "{name} is committed to be {}, and it is not done yet",
-                        wish.participle()
-                    ),
-                    source: None,
-                });
-            }
-            R::sleep(Duration::from_millis(limits::WISH_POLL_MS)).await;
-            done = self.is_done(&id, wish);
-        }
+        let (done, why) = if wait {
+            self.wait_until_done(&id, &name, wish).await?
+        } else {
+            (self.is_done(&id, wish), Vec::new())
+        };
         Ok(WishGranted {
             node: name,
             index,
             done,
+            already,
+            why,
         })
     }
 

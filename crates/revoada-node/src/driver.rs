@@ -14,7 +14,7 @@ use revoada_core::genesis::Genesis;
 use revoada_core::keyspace::Operation;
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done, RoleView};
-use revoada_core::policy::{Founder, Intent, Observed, Replication, Seen, Step, Wish, admissible, plan};
+use revoada_core::policy::{Founder, Intent, Observed, Plan, Replication, Seen, Step, Wish, admissible, plan};
 use revoada_core::roles::{Location, Membership, RoleNote};
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{Consensus, ProposeError, RaftView};
@@ -43,6 +43,33 @@ pub(crate) struct Driver<R: Runtime = Tokio> {
     pub acting: Arc<tokio::sync::Mutex<()>>,
     /// What stands in the way of the declared shape, as the newest plan has it.
     pub why: Arc<Mutex<Vec<String>>>,
+    /// Who spoke with this node other than by gossip.
+    pub spoke: Arc<Mutex<Spoke<R>>>,
+    /// The least silence of a node before it is lost.
+    pub silence_min: Duration,
+}
+
+/// What is known of nodes that gossip has not told of yet.
+pub(crate) struct Spoke<R: Runtime = Tokio> {
+    /// When each founder answered last while this node formed the cluster.
+    pub formed_with: BTreeMap<NodeId, InstantOf<R>>,
+    /// From when on this node leads, if it does.
+    leads_since: Option<InstantOf<R>>,
+}
+
+impl<R: Runtime> Default for Spoke<R> {
+    fn default() -> Self {
+        Self {
+            formed_with: BTreeMap::new(),
+            leads_since: None,
+        }
+    }
+}
+
+impl<R: Runtime> Spoke<R> {
+    fn lead(&mut self, leads: bool) {
+        self.leads_since = leads.then(|| self.leads_since.unwrap_or_else(InstantOf::<R>::now));
+    }
 }
 
 impl<R: Runtime> Clone for Driver<R> {
@@ -60,6 +87,8 @@ impl<R: Runtime> Clone for Driver<R> {
             wake: self.wake.clone(),
             acting: self.acting.clone(),
             why: self.why.clone(),
+            spoke: self.spoke.clone(),
+            silence_min: self.silence_min,
         }
     }
 }
@@ -101,6 +130,7 @@ impl<R: Runtime> Driver<R> {
                 return;
             }
             self.remember(&raft);
+            self.spoke.lock().lead(raft.leads);
             has_led |= raft.leads;
             if raft.leads || (has_led && is_planted(Bug::ActsWhenDeposed)) {
                 self.reconcile().await;
@@ -181,16 +211,18 @@ impl<R: Runtime> Driver<R> {
                 (*id, seen)
             })
             .collect();
-        // A node that nobody has heard of for so long is not there.
-        if elapsed::<R>(self.started) > Duration::from_millis(limits::UNHEARD_MS_MAX) {
-            for id in raft.voters.iter().chain(&raft.learners).chain(roles.nodes.keys()) {
-                membership.entry(*id).or_insert_with(|| Seen {
+        for id in raft.voters.iter().chain(&raft.learners).chain(roles.nodes.keys()) {
+            if !membership.contains_key(id)
+                && let Some(since) = self.lost_unheard(id, &raft)
+            {
+                let seen = Seen {
                     membership: Membership::Dead,
-                    since_ms: at(self.started),
+                    since_ms: at(since),
                     excused: false,
                     location: None,
                     log_went_back: self.positions.refused_since(id).is_some(),
-                });
+                };
+                membership.insert(*id, seen);
             }
         }
         let replication = raft
@@ -237,6 +269,33 @@ impl<R: Runtime> Driver<R> {
             membership_change_in_flight: raft.changing,
             founders: founders.collect(),
         }
+    }
+
+    /// Since when a node is lost that gossip has never told of, if it is. One that spoke with this node while the
+    /// cluster formed, or has answered it as its leader, is lost as soon as any other that falls silent; of one that
+    /// never said anything it takes longer to know.
+    ///
+    /// Only a leader has asked all of them, and only from when it leads.
+    pub fn lost_unheard(&self, id: &NodeId, raft: &RaftView) -> Option<InstantOf<R>> {
+        let now = InstantOf::<R>::now();
+        let answered = raft.answered.get(id).map(|ago| now - *ago);
+        let spoke = self.spoke.lock();
+        let last = answered.max(spoke.formed_with.get(id).copied());
+        let leads_since = spoke.leads_since.filter(|_| raft.leads);
+        let fell_silent = last.zip(leads_since).and_then(|(last, leads_since)| {
+            (now.saturating_duration_since(last.max(leads_since)) >= self.silence_min).then_some(last)
+        });
+        let never_spoke = elapsed::<R>(self.started) > Duration::from_millis(limits::UNHEARD_MS_MAX);
+        fell_silent.or(never_spoke.then_some(self.started))
+    }
+
+    /// What this node would do now if it led, and whether a node that does not vote waits until it may change its role.
+    pub fn outlook(&self) -> (Plan, bool) {
+        let now_ms = (self.clock_ms)();
+        let observed = self.observe();
+        let mut others = observed.roles.members().filter(|record| !record.is_voter());
+        let waits = others.any(|record| record.is_fit() && record.is_damped(now_ms));
+        (plan(&observed, &self.intent(), now_ms), waits)
     }
 
     pub fn intent(&self) -> Intent<'_> {

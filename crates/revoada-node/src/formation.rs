@@ -10,13 +10,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::consensus::peers::Peers;
-use revoada_mesh::runtime::Runtime;
+use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime};
 use revoada_mesh::transport::{ConnectError, Protocol};
+
+use crate::driver::Spoke;
 
 /// Runs until this node is part of a formed cluster.
 pub(crate) async fn run<R: Runtime>(
@@ -25,6 +28,7 @@ pub(crate) async fn run<R: Runtime>(
     seeds: BTreeSet<SocketAddr>,
     peers: Peers<R>,
     consensus: Consensus<R>,
+    spoke: Arc<Mutex<Spoke<R>>>,
 ) {
     let first_voters = genesis.first_voters();
     let majority = genesis.founders().len() / 2 + 1;
@@ -35,6 +39,9 @@ pub(crate) async fn run<R: Runtime>(
             return;
         }
         let (answers, refused) = ask(&seeds, &peers, &mut refusals).await;
+        let now = InstantOf::<R>::now();
+        let spoke_now = answers.keys().map(|id| (*id, now));
+        spoke.lock().formed_with.extend(spoke_now);
         let formed = answers.values().any(|formed| *formed);
         let blank = answers
             .iter()

@@ -23,7 +23,7 @@ use revoada_store::{ClusterAdmin, StoreBackend};
 use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, Admin};
-use crate::driver::Driver;
+use crate::driver::{Driver, Spoke};
 use crate::gate::NodeGate;
 use crate::node::Stop;
 use crate::positions::Positions;
@@ -206,6 +206,7 @@ impl<R: Runtime> Member<R> {
     /// Its admin port, its handlers, and its tasks.
     pub fn work(&self, surroundings: Surroundings<R>) -> Working<R> {
         let declaration = self.genesis.declaration();
+        let spoke: Arc<Mutex<Spoke<R>>> = Arc::default();
         let driver = Driver {
             me: self.key.id(),
             key: self.key.clone(),
@@ -219,6 +220,8 @@ impl<R: Runtime> Member<R> {
             wake: Arc::new(Notify::new()),
             acting: Arc::default(),
             why: Arc::new(Mutex::new(Vec::new())),
+            spoke: spoke.clone(),
+            silence_min: judgement(&self.genesis).silence_min,
         };
         let (facts_told, facts) = watch::channel(surroundings.facts);
         let (stop, told) = watch::channel(None);
@@ -238,6 +241,7 @@ impl<R: Runtime> Member<R> {
                 self.seeds.clone(),
                 self.peers.clone(),
                 self.consensus.clone(),
+                spoke,
             )),
             Box::pin(driver.clone().run()),
             Box::pin(positions::keep(self.positions.clone())),
@@ -295,12 +299,12 @@ async fn tell<R: Runtime>(
         if rss.0 == 0 || elapsed::<R>(rss.1) > Duration::from_millis(limits::RSS_MS) {
             rss = (resident_bytes(), InstantOf::<R>::now());
         }
-        let raft = consensus.view();
+        let (term, applied) = consensus.term_and_applied();
         let (kept_term, kept) = consensus.kept();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
-            facts.term = raft.term;
-            facts.applied = raft.applied;
+            facts.term = term;
+            facts.applied = applied;
             facts.kept_term = kept_term;
             facts.kept = kept;
             facts.blocks = blocks;

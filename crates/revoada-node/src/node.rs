@@ -286,6 +286,39 @@ struct Serving {
     https: Option<Https>,
     etcd: Option<EtcdListener>,
     member: Arc<Member>,
+    start: Start,
+}
+
+/// What a node writes down of every start.
+struct Start {
+    started_ms: u64,
+    generation: u64,
+    spool: PathBuf,
+}
+
+impl Start {
+    fn note(options: &NodeOptions) -> Result<Self, BootError> {
+        let folder = &options.config.folder;
+        let started_ms = (options.clock_ms)();
+        let path = folder.join("generation");
+        let generation =
+            generation::next(&*options.log.files, &path, started_ms).map_err(|source| BootError::Folder {
+                verb: "write",
+                path,
+                source,
+            })?;
+        let spool = folder.join("spool");
+        fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
+            verb: "make",
+            path: spool.clone(),
+            source,
+        })?;
+        Ok(Self {
+            started_ms,
+            generation,
+            spool,
+        })
+    }
 }
 
 /// Everything of a node that runs between its boot and its stop.
@@ -339,6 +372,9 @@ impl Services {
             },
             clock_ms: options.clock_ms.clone(),
         };
+        // Before the log is opened, which takes room for a segment ahead of time, and all there is for a moment before it
+        // finds that this is too little.
+        let start = Start::note(options)?;
         // From disk, off the runtime: a large state takes a while.
         let mut found = tokio::task::spawn_blocking(move || Found::open(member_options))
             .await
@@ -383,6 +419,7 @@ impl Services {
             https,
             etcd,
             member: member.clone(),
+            start,
         };
         let booted = Self::serve(options, slot, serving, recovery).await;
         if booted.is_err() {
@@ -406,12 +443,16 @@ impl Services {
             https,
             etcd,
             member,
+            start,
         } = serving;
+        let Start {
+            started_ms,
+            generation,
+            spool,
+        } = start;
         let config = &options.config;
-        let folder = &config.folder;
         let address = config.address();
 
-        let started_ms = (options.clock_ms)();
         let facts = Facts {
             name: config.name.clone(),
             version: VERSION.to_owned(),
@@ -423,13 +464,6 @@ impl Services {
             etcd_url: config.etcd.as_ref().map(EtcdConfig::url).unwrap_or_default(),
             ..Facts::default()
         };
-        let path = folder.join("generation");
-        let generation =
-            generation::next(&*options.log.files, &path, started_ms).map_err(|source| BootError::Folder {
-                verb: "write",
-                path,
-                source,
-            })?;
         let gossip_config = GossipConfig {
             id: me,
             generation,
@@ -461,12 +495,6 @@ impl Services {
             store: store.clone(),
             recovery,
         });
-        let spool = folder.join("spool");
-        fs::create_dir_all(&spool).map_err(|source| BootError::Folder {
-            verb: "make",
-            path: spool.clone(),
-            source,
-        })?;
         let router = options.faces.serve(Parts {
             store: store.clone(),
             admin: admin.clone(),

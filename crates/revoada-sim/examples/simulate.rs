@@ -18,15 +18,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const OUTCOMES_WAITING_MAX: usize = 64;
 
 const USAGE: &str = "\
-usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [--faults-ms MS] [--jobs N] [--trace]
-                [-o json]
+usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [--faults-ms MS]
+                [--cadences drawn|prescribed] [--jobs N] [--trace] [-o json]
 
   --seeds N        how many seeds (1)
   --from S         the first (1)
   --scenario NAME  everything, calm, processes, network, disks, clocks, amnesia, members (everything)
-  --minutes M      how many virtual minutes each takes, with its beginning and its end
+  --minutes M      how many virtual minutes each takes, all in all: five seconds are for its beginning, for the time
+                   until the shape is back and for its end, which take longer where much was broken
   --nodes N        how many machines (5)
   --faults-ms MS   how long faults happen (30000)
+  --cadences WHICH drawn: heartbeats, elections, gossip and reconciliation are up to four times as slow as what is
+                   prescribed, by the seed; prescribed: never (drawn)
   --jobs N         how many seeds at once (as many as there are cores)
   --trace          prints the events of each seed
   -o json          prints one object
@@ -60,7 +63,10 @@ fn parse(words: &[String]) -> Option<Wanted> {
         seeds: 1,
         from: 1,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
-        options: Options::default(),
+        options: Options {
+            cadences_vary: true,
+            ..Options::default()
+        },
         scenario: "everything".to_owned(),
         trace: false,
         json: false,
@@ -78,6 +84,13 @@ fn parse(words: &[String]) -> Option<Wanted> {
             }
             "--jobs" => wanted.jobs = words.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
             "--nodes" => wanted.options.nodes = words.next()?.parse().ok().filter(|nodes| (1..=50).contains(nodes))?,
+            "--cadences" => {
+                wanted.options.cadences_vary = match words.next()?.as_str() {
+                    "drawn" => true,
+                    "prescribed" => false,
+                    _ => return None,
+                }
+            }
             "--faults-ms" => wanted.options.faults_ms = words.next()?.parse().ok()?,
             "--scenario" => {
                 wanted.scenario.clone_from(words.next()?);
@@ -108,6 +121,8 @@ struct Sum {
     oracles: BTreeMap<String, u64>,
     first: Option<(u64, String)>,
     healed_ms_max: u64,
+    virtual_ms: u64,
+    slower: BTreeMap<u32, u64>,
 }
 
 impl Sum {
@@ -116,6 +131,8 @@ impl Sum {
             |to: &mut BTreeMap<String, u64>, name: &str, count: u64| *to.entry(name.to_owned()).or_default() += count;
         self.seeds += 1;
         self.healed_ms_max = self.healed_ms_max.max(outcome.healed_ms);
+        self.virtual_ms += outcome.virtual_ms;
+        *self.slower.entry(outcome.slower).or_default() += 1;
         for (kind, count) in &outcome.faults {
             add(&mut self.faults, kind, *count);
         }
@@ -141,6 +158,7 @@ impl Sum {
             "seeds": self.seeds,
             "violations": self.violations,
             "seconds": (seconds * 1_000.0).round() / 1_000.0,
+            "virtual_seconds": self.virtual_ms as f64 / 1_000.0,
             "faults": self.faults,
             "operations": self.operations,
             "oracles": self.oracles,
@@ -180,8 +198,10 @@ fn main() -> ExitCode {
         println!("{}", sum.json(seconds));
     } else {
         println!(
-            "{} seeds in {seconds:.1} s, {} violations; {} operations, {} faults, the shape was back after {} ms at most",
+            "{} seeds, {} virtual seconds, in {seconds:.1} s, {} violations; {} operations, {} faults, the shape was back \
+             after {} ms at most",
             sum.seeds,
+            sum.virtual_ms / 1_000,
             sum.violations,
             sum.operations.values().sum::<u64>(),
             sum.faults.values().sum::<u64>(),
@@ -195,6 +215,12 @@ fn main() -> ExitCode {
             let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
             println!("{what}: {}", counts.join(", "));
         }
+        let slower: Vec<_> = sum
+            .slower
+            .iter()
+            .map(|(times, seeds)| format!("{times} times in {seeds} seeds"))
+            .collect();
+        println!("cadences slower than prescribed: {}", slower.join(", "));
     }
     if sum.violations == 0 {
         ExitCode::SUCCESS
@@ -254,8 +280,16 @@ fn told(wanted: &Wanted, outcome: &Outcome, shrinks: bool) -> String {
     }
     let _ = writeln!(
         text,
-        "  again: cargo xtask sim --seeds 1 --from {} --scenario {} --nodes {} --faults-ms {}",
-        outcome.seed, wanted.scenario, wanted.options.nodes, wanted.options.faults_ms
+        "  again: cargo xtask sim --seeds 1 --from {} --scenario {} --nodes {} --faults-ms {} --cadences {}",
+        outcome.seed,
+        wanted.scenario,
+        wanted.options.nodes,
+        wanted.options.faults_ms,
+        if wanted.options.cadences_vary {
+            "drawn"
+        } else {
+            "prescribed"
+        }
     );
     text
 }

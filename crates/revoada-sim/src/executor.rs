@@ -9,7 +9,8 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -19,9 +20,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures::task::{ArcWake, waker_ref};
 use openraft_rt::AsyncRuntime;
 use openraft_rt_sim::{SimRuntime as Openraft, SimWatch};
 use parking_lot::Mutex;
@@ -40,6 +42,8 @@ const MAIN: u64 = 0;
 thread_local! {
     /// The virtual time; 0 where no runtime runs.
     static NOW: Cell<u64> = const { Cell::new(0) };
+    /// How often tasks were polled since it last went on.
+    static POLLS: Cell<u64> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Rc<Inner>>> = const { RefCell::new(None) };
 }
 
@@ -132,18 +136,61 @@ struct Task {
     ready: Ready,
 }
 
-impl Wake for Task {
-    fn wake(self: Arc<Self>) {
-        Self::wake_by_ref(&self);
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let queued = self
+impl ArcWake for Task {
+    fn wake_by_ref(task: &Arc<Self>) {
+        let queued = task
             .state
             .compare_exchange(IDLE, QUEUED, Ordering::AcqRel, Ordering::Relaxed);
         if queued.is_ok() {
-            self.ready.lock().push_back(self.clone());
+            task.ready.lock().push_back(task.clone());
         }
+    }
+}
+
+/// Who is to be woken when. What is called off stays in the heap until its moment: most that waits for an answer is called
+/// off long before, and to look for it there would cost more than to pass over it.
+#[derive(Default)]
+struct Timers {
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Timers {
+    /// Adds one, and says by which place it is known until its moment.
+    fn add(&mut self, at: u64, timer: u64, waker: Waker) -> usize {
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.wakers[place] = Some(waker);
+                place
+            }
+            None => {
+                self.wakers.push(Some(waker));
+                self.wakers.len() - 1
+            }
+        };
+        self.heap.push(Reverse((at, timer, place)));
+        place
+    }
+
+    /// The moment of the first that was not called off.
+    fn first(&mut self) -> Option<u64> {
+        while let Some(Reverse((at, _, place))) = self.heap.peek().copied() {
+            if self.wakers[place].is_some() {
+                return Some(at);
+            }
+            self.heap.pop();
+            self.free.push(place);
+        }
+        None
+    }
+
+    /// Takes the first if it is due.
+    fn take(&mut self, now: u64) -> Option<Waker> {
+        let at = self.first()?;
+        let Reverse((_, _, place)) = if at <= now { self.heap.pop()? } else { return None };
+        self.free.push(place);
+        self.wakers[place].take()
     }
 }
 
@@ -152,11 +199,10 @@ struct Inner {
     number: u64,
     seed: u64,
     now: Cell<u64>,
-    polls_now: Cell<u64>,
     next_task: Cell<u64>,
     next_timer: Cell<u64>,
     draws: Cell<u64>,
-    timers: RefCell<BTreeMap<(u64, u64), Waker>>,
+    timers: RefCell<Timers>,
     /// Room for those that fire.
     due: Cell<Vec<Waker>>,
     tasks: RefCell<BTreeMap<u64, Arc<Task>>>,
@@ -178,7 +224,7 @@ impl Inner {
         self.next_task.set(number + 1);
         let task = self.task(number, Some(work));
         self.tasks.borrow_mut().insert(number, task.clone());
-        task.wake();
+        Task::wake_by_ref(&task);
     }
 
     fn timer(&self) -> u64 {
@@ -190,7 +236,7 @@ impl Inner {
     fn poll(&self, task: &Arc<Task>) {
         let mut work = task.work.lock();
         let Some(future) = work.as_mut() else { return };
-        let waker = Waker::from(task.clone());
+        let waker = waker_ref(task);
         if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             task.state.store(DONE, Ordering::Release);
             let done = work.take();
@@ -205,19 +251,17 @@ impl Inner {
         let mut due = self.due.take();
         {
             let mut timers = self.timers.borrow_mut();
-            let Some(first) = timers.first_entry() else {
+            let Some(first) = timers.first() else {
                 return false;
             };
-            let now = first.key().0.max(self.now.get());
+            let now = first.max(self.now.get());
             if now > self.now.get() {
                 self.now.set(now);
                 NOW.set(now);
-                self.polls_now.set(0);
+                POLLS.set(0);
             }
-            while let Some(first) = timers.first_entry()
-                && first.key().0 <= now
-            {
-                due.push(first.remove());
+            while let Some(waker) = timers.take(now) {
+                due.push(waker);
             }
         }
         due.drain(..).for_each(Waker::wake);
@@ -245,6 +289,11 @@ fn current() -> Rc<Inner> {
     try_current().expect("this works in a simulation only")
 }
 
+#[track_caller]
+fn with_current<T>(work: impl FnOnce(&Inner) -> T) -> T {
+    CURRENT.with(|current| work(current.borrow().as_ref().expect("this works in a simulation only")))
+}
+
 fn try_current() -> Option<Rc<Inner>> {
     // Values of a thread that ends may drop timers when its runtime is gone.
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
@@ -252,14 +301,14 @@ fn try_current() -> Option<Rc<Inner>> {
 
 /// How often tasks were polled since time last went on.
 pub fn polls_now() -> u64 {
-    try_current().map_or(0, |inner| inner.polls_now.get())
+    POLLS.get()
 }
 
 /// Wakes somebody at a moment, once, and cannot be called off.
 pub fn wake_at(at: SimInstant, waker: Waker) {
     let inner = current();
     let timer = inner.timer();
-    inner.timers.borrow_mut().insert((at.0, timer), waker);
+    inner.timers.borrow_mut().add(at.0, timer, waker);
 }
 
 /// Makes a runtime the thread's for as long as it lives.
@@ -270,6 +319,7 @@ impl Entered {
         let before = CURRENT.with(|current| current.replace(Some(inner.clone())));
         assert!(before.is_none(), "a simulation does not run in another one");
         NOW.set(inner.now.get());
+        POLLS.set(0);
         Self
     }
 }
@@ -292,7 +342,6 @@ impl SimRuntime {
             number: RUNTIMES.fetch_add(1, Ordering::Relaxed),
             seed,
             now: Cell::new(EPOCH_NANOS),
-            polls_now: Cell::new(0),
             next_task: Cell::new(MAIN + 1),
             next_timer: Cell::new(0),
             draws: Cell::new(0),
@@ -367,13 +416,12 @@ impl AsyncRuntime for SimRuntime {
 
     #[track_caller]
     fn sleep_until(deadline: SimInstant) -> SimSleep {
-        let inner = current();
-        SimSleep {
+        with_current(|inner| SimSleep {
             deadline: deadline.0,
             timer: inner.timer(),
             runtime: inner.number,
             waits: None,
-        }
+        })
     }
 
     #[track_caller]
@@ -413,15 +461,17 @@ impl AsyncRuntime for SimRuntime {
         let _entered = Entered::new(inner);
         let mut future = std::pin::pin!(future);
         let main = inner.task(MAIN, None);
-        let waker = Waker::from(main.clone());
-        main.wake_by_ref();
+        let waker = waker_ref(&main);
+        Task::wake_by_ref(&main);
+        // What is ready is taken all at once; what becomes ready meanwhile comes behind it.
+        let mut ready = VecDeque::new();
         loop {
-            let next = inner.ready.lock().pop_front();
-            let Some(task) = next else {
-                assert!(inner.fire(), "nothing can ever happen again");
+            let Some(task) = ready.pop_front() else {
+                std::mem::swap(&mut *inner.ready.lock(), &mut ready);
+                assert!(!ready.is_empty() || inner.fire(), "nothing can ever happen again");
                 continue;
             };
-            inner.polls_now.set(inner.polls_now.get() + 1);
+            POLLS.set(POLLS.get() + 1);
             let queued = task
                 .state
                 .compare_exchange(QUEUED, IDLE, Ordering::AcqRel, Ordering::Relaxed);
@@ -432,6 +482,9 @@ impl AsyncRuntime for SimRuntime {
                 inner.poll(&task);
             } else if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 main.state.store(DONE, Ordering::Release);
+                let mut queue = inner.ready.lock();
+                ready.append(&mut queue);
+                *queue = ready;
                 return output;
             }
         }
@@ -500,8 +553,8 @@ pub struct SimSleep {
     deadline: u64,
     timer: u64,
     runtime: u64,
-    /// Whom the timer wakes, once it is set.
-    waits: Option<Waker>,
+    /// The timer's place, once it is set.
+    waits: Option<usize>,
 }
 
 impl Future for SimSleep {
@@ -513,32 +566,40 @@ impl Future for SimSleep {
             self.waits = None;
             return Poll::Ready(());
         }
-        if !self
-            .waits
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(context.waker()))
-        {
-            let inner = current();
+        let before = with_current(|inner| {
             assert!(inner.number == self.runtime, "a timer belongs to another simulation");
-            let waker = context.waker().clone();
-            let timer = (self.deadline, self.timer);
-            let before = inner.timers.borrow_mut().insert(timer, waker.clone());
-            drop(before);
-            self.waits = Some(waker);
-        }
+            let mut timers = inner.timers.borrow_mut();
+            match self.waits {
+                Some(place) => {
+                    let waker = &mut timers.wakers[place];
+                    let same = waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+                    if same {
+                        None
+                    } else {
+                        waker.replace(context.waker().clone())
+                    }
+                }
+                None => {
+                    self.waits = Some(timers.add(self.deadline, self.timer, context.waker().clone()));
+                    None
+                }
+            }
+        });
+        drop(before);
         Poll::Pending
     }
 }
 
 impl Drop for SimSleep {
     fn drop(&mut self) {
-        if self.waits.is_some()
+        // Behind its moment the place is somebody else's.
+        if let Some(place) = self.waits
             && NOW.get() < self.deadline
             && let Some(inner) = try_current()
             && inner.number == self.runtime
         {
-            let timer = inner.timers.borrow_mut().remove(&(self.deadline, self.timer));
-            drop(timer);
+            let waker = inner.timers.borrow_mut().wakers.get_mut(place).and_then(Option::take);
+            drop(waker);
         }
     }
 }

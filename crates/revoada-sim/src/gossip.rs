@@ -219,40 +219,44 @@ async fn look(
     loop {
         ticks.tick().await;
         let now = Felt::now();
-        let (me, known) = {
-            let state = state.lock();
-            (state.id, state.known.clone())
-        };
-        let mut next = view.borrow().clone();
-        for (place, known) in known {
-            let Some((id, facts)) = board.get(place, known.version) else {
-                continue;
-            };
-            if id == me || next.get(&id).is_some_and(|peer| peer.generation > known.generation) {
-                continue;
+        let state = state.lock();
+        view.send_if_modified(|view| {
+            let mut changed = false;
+            for (place, known) in &state.known {
+                let Some((id, facts)) = board.get(*place, known.version) else {
+                    continue;
+                };
+                if id == state.id || view.get(&id).is_some_and(|peer| peer.generation > known.generation) {
+                    continue;
+                }
+                detector.saw(id, known.generation, known.heartbeat, now);
+                let membership = detector.judge(&id, now);
+                let address: SocketAddr = address_of(*place);
+                book.learn(id, address);
+                let since = match view.get(&id) {
+                    Some(peer) if peer.membership == membership => peer.since,
+                    _ => now,
+                };
+                match view.get_mut(&id) {
+                    Some(peer)
+                        if (peer.since, peer.address, peer.generation) == (since, address, known.generation)
+                            && peer.membership == membership
+                            && peer.facts == *facts => {}
+                    _ => {
+                        changed = true;
+                        view.insert(
+                            id,
+                            Peer {
+                                membership,
+                                since,
+                                address,
+                                facts: (*facts).clone(),
+                                generation: known.generation,
+                            },
+                        );
+                    }
+                }
             }
-            detector.saw(id, known.generation, known.heartbeat, now);
-            let membership = detector.judge(&id, now);
-            let since = match next.get(&id) {
-                Some(peer) if peer.membership == membership => peer.since,
-                _ => now,
-            };
-            let address: SocketAddr = address_of(place);
-            book.learn(id, address);
-            next.insert(
-                id,
-                Peer {
-                    membership,
-                    since,
-                    address,
-                    facts: (*facts).clone(),
-                    generation: known.generation,
-                },
-            );
-        }
-        view.send_if_modified(|current| {
-            let changed = *current != next;
-            *current = next;
             changed
         });
     }

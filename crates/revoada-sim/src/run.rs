@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::executor::SimRuntime;
+use crate::executor::{SimInstant, SimRuntime};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use openraft_rt::AsyncRuntime;
+use openraft_rt::{AsyncRuntime, Instant as _};
 use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey, verdicts};
 use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
@@ -17,6 +17,7 @@ use revoada_mesh::consensus::Consensus;
 use revoada_mesh::runtime::Runtime;
 
 use crate::cluster::{Cluster, Standing, name_of};
+use crate::entropy::Chance;
 use crate::faults;
 use crate::history::History;
 use crate::ledger::Ledger;
@@ -24,7 +25,7 @@ use crate::oracles::{
     self, Violation, caught_up, damping, durable, election_safety, exactly_once, exclusive, leader_completeness,
     linearizable, log_matching, monotonic, one_chain, panics, queues, restored, roles, shape, watches,
 };
-use crate::plan::{Planned, Scenario};
+use crate::plan::{Fault, Planned, Scenario};
 use crate::runtime::{Process, Sim};
 use crate::wire::Place;
 use crate::workload::Clients;
@@ -38,6 +39,8 @@ pub struct Options {
     pub nodes: usize,
     /// How long faults happen, in milliseconds.
     pub faults_ms: u64,
+    /// Whether the seed decides which cadences the cluster declares; they are those that are prescribed otherwise.
+    pub cadences_vary: bool,
 }
 
 impl Default for Options {
@@ -46,6 +49,7 @@ impl Default for Options {
             scenario: Scenario::Everything,
             nodes: 5,
             faults_ms: 30_000,
+            cadences_vary: false,
         }
     }
 }
@@ -69,6 +73,10 @@ pub struct Outcome {
     pub oracles: BTreeMap<&'static str, u64>,
     /// How long until the shape was back, in virtual milliseconds.
     pub healed_ms: u64,
+    /// How long all of it took, in virtual milliseconds.
+    pub virtual_ms: u64,
+    /// How much slower than what is prescribed its cadences were.
+    pub slower: u32,
 }
 
 /// When faults begin: the cluster has formed by then, or is about to.
@@ -100,7 +108,24 @@ fn topology_of(nodes: usize) -> &'static str {
     }
 }
 
-fn genesis(nodes: usize) -> (Arc<Genesis>, Vec<NodeKey>) {
+/// How much slower than what is prescribed the cadences of a seed are: heartbeats, elections, gossip, reconciliation.
+///
+/// Where a disk forgets, or a key is copied, they are what is prescribed: the schedule leaves the others as much time to
+/// remember a node as they need at that pace.
+pub fn slower(seed: u64, options: &Options) -> u32 {
+    let forgets = |planned: &Planned| {
+        matches!(
+            planned.fault,
+            Fault::Rot(_) | Fault::EmptyDisk(_) | Fault::OldDisk(_) | Fault::CopiedKey(_)
+        )
+    };
+    if !options.cadences_vary || plan(seed, options).iter().any(forgets) {
+        return 1;
+    }
+    *Chance::of(seed, "cadence").pick(&[1, 2, 4, 4])
+}
+
+fn genesis(nodes: usize, slower: u32) -> (Arc<Genesis>, Vec<NodeKey>) {
     let keys: Vec<_> = (0..nodes)
         .map(|place| {
             let mut seed = [7; 32];
@@ -108,7 +133,17 @@ fn genesis(nodes: usize) -> (Arc<Genesis>, Vec<NodeKey>) {
             NodeKey::from_seed(seed)
         })
         .collect();
-    let draft = prescribed_for(topology_of(nodes), nodes).expect("a topology for each number of nodes");
+    let mut draft = prescribed_for(topology_of(nodes), nodes).expect("a topology for each number of nodes");
+    let (consensus, membership) = (&mut draft.strategy.consensus, &mut draft.strategy.membership);
+    for cadence in [
+        &mut consensus.election_timeout,
+        &mut consensus.heartbeat,
+        &mut membership.gossip_cadence,
+        &mut membership.failsafe_timeout,
+        &mut draft.strategy.reconciliation,
+    ] {
+        *cadence *= slower;
+    }
     let declaration = ClusterDeclaration::prove(draft).expect("what is prescribed is proved");
     let founders = keys
         .iter()
@@ -122,7 +157,8 @@ fn genesis(nodes: usize) -> (Arc<Genesis>, Vec<NodeKey>) {
 pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
     // Every node verifies every block, and each signature is looked at once.
     verdicts::remember(true);
-    let (genesis, keys) = genesis(options.nodes);
+    let slower = slower(seed, options);
+    let (genesis, keys) = genesis(options.nodes, slower);
     let cluster = Cluster::new(seed, genesis, keys);
     let judge = Arc::new(Judge {
         cluster: cluster.clone(),
@@ -133,7 +169,7 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
     let counts = faults::Counts::default();
     let history = Arc::new(History::default());
     let mut runtime = SimRuntime::with_seed(seed);
-    let healed_ms = runtime.block_on(whole(
+    let (healed_ms, virtual_ms) = runtime.block_on(whole(
         judge.clone(),
         history.clone(),
         counts.clone(),
@@ -159,6 +195,8 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
         operations: records.counts,
         oracles,
         healed_ms,
+        virtual_ms,
+        slower,
     }
 }
 
@@ -293,7 +331,8 @@ async fn whole(
     counts: faults::Counts,
     options: Options,
     plan: Vec<Planned>,
-) -> u64 {
+) -> (u64, u64) {
+    let began = SimInstant::now();
     let cluster = judge.cluster.clone();
     // What the harness itself panics with is found in the same place as what nodes do.
     let harness = Process::new(cluster.panics.clone());
@@ -338,7 +377,7 @@ async fn whole(
     cluster.trace.say(format_args!("{} messages", cluster.net.messages()));
     harness.kill();
     cluster.end_all();
-    healed_ms
+    (healed_ms, (SimInstant::now() - began).as_millis() as u64)
 }
 
 /// Without faults the cluster comes back to its shape, within a bound.

@@ -46,6 +46,8 @@ pub struct Process {
     dead: AtomicBool,
     stopped: AtomicBool,
     clock: Mutex<Pace>,
+    /// Whether its clock was ever anything but right.
+    skewed: AtomicBool,
     next: AtomicU64,
     tasks: Mutex<BTreeMap<u64, Waker>>,
     panics: Arc<Mutex<Vec<String>>>,
@@ -62,6 +64,7 @@ impl Process {
                 felt: SimInstant::now(),
                 rate: RIGHT,
             }),
+            skewed: AtomicBool::new(false),
             next: AtomicU64::new(0),
             tasks: Mutex::default(),
             panics,
@@ -100,6 +103,7 @@ impl Process {
 
     /// How fast its clock runs from here on, in parts of a million.
     pub fn set_rate(&self, rate: u64) {
+        self.skewed.store(true, Ordering::Relaxed);
         let mut clock = self.clock.lock();
         let now = SimInstant::now();
         clock.felt = clock.felt_at(now);
@@ -149,8 +153,13 @@ impl Pace {
     }
 }
 
+/// How the clock of the current process runs; none where it is right.
 fn pace() -> Option<Pace> {
-    CURRENT.with(|current| current.borrow().as_ref().map(|process| *process.clock.lock()))
+    CURRENT.with(|current| {
+        let current = current.borrow();
+        let process = current.as_ref()?;
+        process.skewed.load(Ordering::Relaxed).then(|| *process.clock.lock())
+    })
 }
 
 /// A point on the clock of a process.

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::executor::SimRuntime;
-use openraft_rt::AsyncRuntime;
+use crate::executor::{SimInstant, SimRuntime};
+use openraft_rt::{AsyncRuntime, Instant as _};
 use revoada_attest::NodeKey;
 use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
 use revoada_core::genesis::{Founder, Genesis};
@@ -21,14 +21,7 @@ fn five_nodes_form_write_lose_their_leader_and_are_whole_again() {
             .with_writer(std::io::stderr)
             .init();
     }
-    let keys: Vec<_> = (1..=5).map(|n| NodeKey::from_seed([n; 32])).collect();
-    let declaration = ClusterDeclaration::prove(prescribed_for("cluster-3m-nw", 5).unwrap()).unwrap();
-    let founders = keys
-        .iter()
-        .enumerate()
-        .map(|(place, key)| (key.id(), Founder::named(name_of(place))));
-    let genesis = Arc::new(Genesis::prove(declaration, founders, None).unwrap());
-    let cluster = Cluster::new(7, genesis, keys);
+    let cluster = five(7);
     let mut runtime = SimRuntime::with_seed(7);
     let held = cluster.clone();
     runtime.block_on(async move {
@@ -69,6 +62,57 @@ fn five_nodes_form_write_lose_their_leader_and_are_whole_again() {
         println!("{line}");
     }
     println!("{:?}", held.trace.digest());
+}
+
+fn five(seed: u64) -> Arc<Cluster> {
+    let keys: Vec<_> = (1..=5).map(|n| NodeKey::from_seed([n; 32])).collect();
+    let declaration = ClusterDeclaration::prove(prescribed_for("cluster-3m-nw", 5).unwrap()).unwrap();
+    let founders = keys
+        .iter()
+        .enumerate()
+        .map(|(place, key)| (key.id(), Founder::named(name_of(place))));
+    let genesis = Arc::new(Genesis::prove(declaration, founders, None).unwrap());
+    Cluster::new(seed, genesis, keys)
+}
+
+#[test]
+fn a_voter_that_dies_before_gossip_has_told_of_it_is_replaced_as_soon_as_any_other() {
+    const SOON: Duration = Duration::from_millis(1_500);
+    for seed in 0..5 {
+        let cluster = five(seed);
+        SimRuntime::with_seed(seed).block_on(async move {
+            for place in 0..5 {
+                cluster.start(place);
+            }
+            let began = SimInstant::now();
+            // As soon as a voter has answered the leader.
+            let victim = loop {
+                Sim::sleep(Duration::from_millis(1)).await;
+                let leader = cluster.leader().and_then(|leader| cluster.running(leader));
+                let view = leader.map(|leader| leader.consensus().view());
+                let answered = view.and_then(|view| view.voters.into_iter().find(|id| view.answered.contains_key(id)));
+                if let Some(victim) = answered {
+                    break victim;
+                }
+            };
+            cluster.kill(cluster.place_of(&victim).unwrap(), false);
+            println!("{seed}: killed after {:?}", began.elapsed());
+            let killed = SimInstant::now();
+            loop {
+                Sim::sleep(Duration::from_millis(10)).await;
+                let view = cluster.leader().and_then(|leader| cluster.running(leader));
+                let voters = view
+                    .map(|running| running.consensus().view().voters)
+                    .unwrap_or_default();
+                if voters.len() == 3 && !voters.contains(&victim) {
+                    break;
+                }
+                assert!(killed.elapsed() < SOON, "{seed}: not replaced: {voters:?}");
+            }
+            println!("{seed}: replaced after {:?}", killed.elapsed());
+            cluster.end_all();
+        });
+    }
 }
 
 #[test]

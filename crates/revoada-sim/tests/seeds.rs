@@ -16,6 +16,8 @@ fn options(scenario: Scenario) -> Options {
 fn check(scenario: &str, seeds: std::ops::Range<u64>) {
     let options = Options {
         faults_ms: 8_000,
+        // All others have what is prescribed.
+        cadences_vary: scenario == "everything",
         ..options(Scenario::named(scenario).unwrap())
     };
     for seed in seeds {
@@ -24,11 +26,12 @@ fn check(scenario: &str, seeds: std::ops::Range<u64>) {
             let faults: Vec<_> = plan(seed, &options).iter().map(ToString::to_string).collect();
             panic!(
                 "seed {seed}: {}: {}\n{}\n{}\nagain: cargo xtask sim --seeds 1 --from {seed} --scenario {scenario} \
-                 --faults-ms 8000",
+                 --faults-ms 8000 --cadences {}",
                 violation.oracle,
                 violation.what,
                 faults.join("\n"),
                 outcome.events.join("\n"),
+                if options.cadences_vary { "drawn" } else { "prescribed" },
             );
         }
         let operations: u64 = outcome.operations.values().sum();
@@ -84,7 +87,11 @@ fn a_standby_with_an_empty_disk_gets_the_log_again() {
 fn one_seed_twice_in_two_processes_gives_one_trace() {
     const ASKED: &str = "REVOADA_SIM_TRACE_OF";
     if let Ok(seed) = std::env::var(ASKED) {
-        let outcome = run(seed.parse().unwrap(), &options(Scenario::Everything));
+        let options = Options {
+            cadences_vary: true,
+            ..options(Scenario::Everything)
+        };
+        let outcome = run(seed.parse().unwrap(), &options);
         println!(
             "trace {} of {} events, {:?}",
             outcome.trace.0, outcome.trace.1, outcome.operations

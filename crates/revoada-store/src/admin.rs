@@ -231,6 +231,12 @@ pub struct WishGranted {
     pub index: Option<u64>,
     /// Whether the change is done, and not only committed.
     pub done: bool,
+    /// That it was so without this wish, in words; nothing was committed then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub already: Option<String>,
+    /// What keeps the declared shape away though the change is done and was waited for; time alone does not end it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
 }
 
 /// What an admin verb can answer instead of its result.
@@ -332,7 +338,8 @@ pub trait ClusterAdmin: Send + Sync {
     /// The keys that a verifier should be given, as the text that it reads.
     async fn trust(&self) -> Result<String, AdminError>;
 
-    /// Asks for a change of a node's role. Returns when it is committed, with `wait` when it is done.
+    /// Asks for a change of a node's role. Returns when it is committed; with `wait` when it is done and the declared
+    /// shape is back, or cannot be. A wish that is fulfilled already is granted, and nothing is committed for it.
     /// Dropping the future after it was sent leaves the outcome unknown.
     async fn role_wish(&self, node: &str, wish: Wish, wait: bool) -> Result<WishGranted, AdminError>;
 

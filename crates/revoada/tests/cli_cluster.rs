@@ -231,6 +231,57 @@ fn a_drained_node_that_replicates_nothing_is_not_the_one_that_is_asked() {
 }
 
 #[test]
+fn a_change_that_is_waited_for_leaves_the_declared_shape_and_one_that_is_so_already_is_no_error() {
+    let cluster = Cluster::up(&["--nodes", "5"]);
+    let status = cluster.whole();
+    let voter = |status: &Value| {
+        let found = nodes(status)
+            .iter()
+            .find(|node| node["voter"] == true && node["leader"] == false)
+            .unwrap();
+        found["name"].as_str().unwrap().to_owned()
+    };
+    let quarantined = voter(&status);
+    let ran = cluster.run(&["quarantine", &quarantined, "--wait"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    // Not a moment later: this is what was waited for.
+    let status = cluster.json(&["status"]);
+    let redundancy = &status["cluster"]["redundancy"];
+    assert_eq!(
+        redundancy["voters_caught_up"], redundancy["voters_declared"],
+        "{status}"
+    );
+    assert_eq!(redundancy["voters"], redundancy["voters_declared"], "{status}");
+    assert!(
+        nodes(&status)
+            .iter()
+            .all(|node| node["state"] != "promoting" && node["state"] != "demoting"),
+        "{status}"
+    );
+    assert_eq!(node(&status, &quarantined)["voter"], false, "{status}");
+
+    let voter = voter(&status);
+    for (wish, name, said) in [
+        ("quarantine", &quarantined, "is quarantined already"),
+        ("promote", &voter, "is a control plane already"),
+        ("restore", &voter, "is neither quarantined nor drained"),
+    ] {
+        let again = cluster.run(&[wish, name]);
+        assert_eq!(
+            (again.code, again.stdout),
+            (0, format!("{name} {said}\n")),
+            "{}",
+            again.stderr
+        );
+        let again = cluster.json(&[wish, name, "--wait"]);
+        assert_eq!(again["done"], true, "{again}");
+        assert_eq!(again["index"], Value::Null, "{again}");
+    }
+    let refused = cluster.run(&["promote", &quarantined, "-o", "json"]);
+    assert_eq!((refused.code, &refused.error()["kind"]), (6, &json!("conflict")));
+}
+
+#[test]
 fn a_recovered_node_serves_when_the_command_returns_and_takes_the_others_in_as_they_come() {
     let cluster = Cluster::up(&["--topology", "quorum-3m", "--nodes", "3"]);
     cluster.whole();

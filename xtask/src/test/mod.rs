@@ -35,10 +35,10 @@ pub enum Length {
 const PROCESS_TESTS: &str = "crates/revoada/tests";
 
 /// Names the release binary to tests that start processes of it.
-const BINARY: &str = "REVOADA_BIN";
+pub const BINARY: &str = "REVOADA_BIN";
 
 /// Names the program that judges histories to tests that record them.
-const CHECKER: &str = "REVOADA_CHECKER";
+pub const CHECKER: &str = "REVOADA_CHECKER";
 
 /// Names a file to which a test that cannot run appends `NAME<TAB>REASON`, before it returns.
 const NOT_RUN: &str = "REVOADA_NOT_RUN";

@@ -9,8 +9,8 @@ use revoada_etcd_api::etcdserverpb::{
 use revoada_store::{Consistency, KeyspaceError};
 use tonic::{Request, Response, Status};
 
-use super::txn::Shape;
 use super::auth::Need;
+use super::txn::Shape;
 use super::{EtcdFace, mismatched, refused, txn, version_of};
 
 impl EtcdFace {

@@ -6,8 +6,8 @@ use revoada_etcd_api::v3lockpb::lock_server::Lock;
 use revoada_etcd_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use tonic::{Request, Response, Status};
 
-use super::txn::one;
 use super::queue::queue_needs;
+use super::txn::one;
 use super::{EtcdFace, auth};
 
 #[tonic::async_trait]

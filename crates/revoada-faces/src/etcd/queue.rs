@@ -9,8 +9,8 @@ use revoada_core::keyspace::{
 use revoada_store::{Consistency, KeyEvents, watch_keys};
 use tonic::Status;
 
-use super::txn::one;
 use super::auth::{self, Need};
+use super::txn::one;
 use super::{EtcdFace, keys, refusal, refused};
 
 /// How long a lease lives that a client did not bring, in seconds (etcd: the default of a session).

@@ -78,8 +78,10 @@ pub const NOT_LEADER: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserv
 /// Authentication cannot begin without somebody called root.
 pub const ROOT_USER_MISSING: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: root user does not exist");
 /// Authentication cannot begin while root may not do everything.
-pub const ROOT_ROLE_MISSING: Refusal =
-    Refusal::new(Code::FailedPrecondition, "etcdserver: root user does not have root role");
+pub const ROOT_ROLE_MISSING: Refusal = Refusal::new(
+    Code::FailedPrecondition,
+    "etcdserver: root user does not have root role",
+);
 /// A user who is there already.
 pub const USER_EXISTS: Refusal = Refusal::new(Code::FailedPrecondition, "etcdserver: user name already exists");
 /// A user without a name.
@@ -93,8 +95,10 @@ pub const ROLE_NOT_FOUND: Refusal = Refusal::new(Code::FailedPrecondition, "etcd
 /// A role without a name.
 pub const ROLE_EMPTY: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: role name is empty");
 /// A name or a password that is wrong.
-pub const AUTH_FAILED: Refusal =
-    Refusal::new(Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password");
+pub const AUTH_FAILED: Refusal = Refusal::new(
+    Code::InvalidArgument,
+    "etcdserver: authentication failed, invalid user ID or password",
+);
 /// A permission that was not given.
 pub const PERMISSION_NOT_GIVEN: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: permission not given");
 /// What the caller may not do.
@@ -103,19 +107,19 @@ pub const PERMISSION_DENIED: Refusal = Refusal::new(Code::PermissionDenied, "etc
 pub const ROLE_NOT_GRANTED: Refusal =
     Refusal::new(Code::FailedPrecondition, "etcdserver: role is not granted to the user");
 /// A permission that the role does not have.
-pub const PERMISSION_NOT_GRANTED: Refusal =
-    Refusal::new(Code::FailedPrecondition, "etcdserver: permission is not granted to the role");
+pub const PERMISSION_NOT_GRANTED: Refusal = Refusal::new(
+    Code::FailedPrecondition,
+    "etcdserver: permission is not granted to the role",
+);
 /// Nobody can log in.
 pub const AUTH_NOT_ENABLED: Refusal =
     Refusal::new(Code::FailedPrecondition, "etcdserver: authentication is not enabled");
 /// A token that is nobody's, or no longer.
 pub const INVALID_AUTH_TOKEN: Refusal = Refusal::new(Code::Unauthenticated, "etcdserver: invalid auth token");
 /// What would leave nobody in charge.
-pub const INVALID_AUTH_MANAGEMENT: Refusal =
-    Refusal::new(Code::InvalidArgument, "etcdserver: invalid auth management");
+pub const INVALID_AUTH_MANAGEMENT: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: invalid auth management");
 /// Users or roles changed again and again.
-pub const AUTH_OLD_REVISION: Refusal =
-    Refusal::new(Code::InvalidArgument, "etcdserver: revision of auth store is old");
+pub const AUTH_OLD_REVISION: Refusal = Refusal::new(Code::InvalidArgument, "etcdserver: revision of auth store is old");
 
 /// What a client is told of an error of the keyspace. What the protocol has no words for goes to the log.
 pub fn refused(error: KeyspaceError) -> Status {

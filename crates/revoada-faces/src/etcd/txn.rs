@@ -48,7 +48,10 @@ pub fn delete_needs(request: &DeleteRangeRequest) -> Vec<Need> {
 
 /// What has to be allowed to whoever asks for a transaction: both branches.
 pub fn txn_needs(request: &TxnRequest) -> Vec<Need> {
-    let compares = request.compare.iter().map(|compare| auth::read(&compare.key, &compare.range_end));
+    let compares = request
+        .compare
+        .iter()
+        .map(|compare| auth::read(&compare.key, &compare.range_end));
     let ops = request.success.iter().chain(&request.failure);
     let of_ops = ops.flat_map(|op| match &op.request {
         Some(Request::RequestRange(range)) => vec![range_needs(range)],

@@ -101,6 +101,8 @@ impl ClusterAdmin for MadeUpCluster {
             node: node.to_owned(),
             index: Some(3),
             done: wait,
+            already: None,
+            why: Vec::new(),
         })
     }
 

@@ -447,6 +447,13 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
+    /// The term and the index of the last applied entry: what is told of a view again and again.
+    pub fn term_and_applied(&self) -> (u64, u64) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.current_term, metrics.last_applied.map_or(0, |id| id.index))
+    }
+
     /// Resolves when something about leadership or membership may have changed. Cancel-safe.
     pub fn changes(&self) -> impl Future<Output = ()> + Send + use<R> {
         let mut metrics = self.raft.server_metrics();

@@ -67,7 +67,12 @@ impl Disk {
     pub fn create_segment(&self, number: u64, bytes: u64) -> io::Result<SegmentFile> {
         let path = self.segment_path(number);
         let file = self.files.create(&path)?;
-        self.allocate(&*file, bytes)?;
+        if let Err(error) = self.allocate(&*file, bytes) {
+            // A file system gives what it has before it says that there is no more: that is for others to use now.
+            // A name that stays is no harm, nothing was written behind it.
+            drop(self.files.remove(&path));
+            return Err(error);
+        }
         self.sync_folder()?;
         Ok(SegmentFile { path, file })
     }

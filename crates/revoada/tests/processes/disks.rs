@@ -4,13 +4,15 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use revoada::client::{Client, ClientOptions};
 use revoada::core::error::ErrorKind;
 use revoada::store::admin::ClusterState;
 
-use crate::support::{Load, PATIENCE, TestCluster, config_map, missing, not_run, until};
+use crate::support::{
+    Load, OwnDisk, PATIENCE, SLOW_WRITES_PER_SECOND, TestCluster, config_map, missing, not_run, until,
+};
 
 /// Writes that are not waited for long: they are not expected to be acknowledged.
 const SHORT: ClientOptions = ClientOptions {
@@ -120,81 +122,16 @@ async fn with_hanging_syncs_on_a_majority_nothing_is_acknowledged() {
     written.assert_kept(&cluster, sound).await;
 }
 
-/// A node's folder on a file system of its own, in a mount namespace that a process of its own holds.
-struct OwnDisk {
-    folder: PathBuf,
-    holder: Child,
-}
-
-impl OwnDisk {
-    /// Puts the folder of a node that does not run on `bytes` of memory; its key goes with it.
-    fn mount(cluster: &mut TestCluster, node: usize, bytes: u64) -> Self {
-        let control = cluster.path().join(format!("{}.sock", cluster.nodes[node].name()));
-        let node = &mut cluster.nodes[node];
-        let folder = node.config.folder.clone();
-        let key = folder.with_extension("key");
-        fs::rename(folder.join("node.key"), &key).unwrap();
-        let script = "mount -t tmpfs -o size=$2 tmpfs \"$0\" && cp -p \"$1\" \"$0/node.key\" && echo ready && exec cat";
-        let mut holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", script])
-            .arg(&folder)
-            .arg(&key)
-            .arg(bytes.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(holder.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        assert_eq!(said, "ready\n", "a file system cannot be mounted");
-        node.launcher = ["nsenter", "-m", "-t", &holder.id().to_string()]
-            .map(str::to_owned)
-            .to_vec();
-        node.config.control = Some(control);
-        Self { folder, holder }
-    }
-
-    fn remount(&self, options: &str) {
-        let done = Command::new("nsenter")
-            .args([
-                "-m",
-                "-t",
-                &self.holder.id().to_string(),
-                "mount",
-                "-o",
-                &format!("remount,{options}"),
-            ])
-            .arg(&self.folder)
-            .status()
-            .unwrap();
-        assert!(done.success());
-    }
-}
-
-impl Drop for OwnDisk {
-    fn drop(&mut self) {
-        // The namespace goes with its last process, and the file system with it.
-        drop(self.holder.kill());
-        drop(self.holder.wait());
-    }
-}
-
-const MOUNTING: &[&str] = &["unshare", "nsenter", "mount"];
-/// In a namespace that goes with it.
-const MOUNT: &[&str] = &["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/tmp"];
-
 #[tokio::test]
 async fn a_node_whose_disk_is_full_stops_serving_and_comes_back_with_everything_when_there_is_room() {
-    if let Some(reason) = missing(MOUNTING, MOUNT) {
+    if let Some(reason) = OwnDisk::missing() {
         return not_run("a node whose disk is full", &reason);
     }
     let mut cluster = TestCluster::prepare("quorum-3m", 3);
     // Its certificate would be one more thing to write, at the moment when there is no room for anything.
     cluster.nodes[2].config.http = None;
     // Room for the segment in use, and not for the next.
-    let disk = OwnDisk::mount(&mut cluster, 2, 40 << 20);
+    let disk = OwnDisk::of_memory(&mut cluster, 2, 40 << 20);
     cluster.start_all();
     cluster.settled().await;
     let client = cluster.nodes[0].client();
@@ -231,11 +168,11 @@ async fn a_node_whose_disk_is_full_stops_serving_and_comes_back_with_everything_
 
 #[tokio::test]
 async fn a_node_on_a_read_only_folder_ends_with_an_error_that_names_it() {
-    if let Some(reason) = missing(MOUNTING, MOUNT) {
+    if let Some(reason) = OwnDisk::missing() {
         return not_run("a node on a read-only folder", &reason);
     }
     let mut cluster = TestCluster::prepare("solo", 1);
-    let disk = OwnDisk::mount(&mut cluster, 0, 100 << 20);
+    let disk = OwnDisk::of_memory(&mut cluster, 0, 100 << 20);
     cluster.start_all();
     cluster.apply_patiently(0, "kept", "as it was").await;
     cluster.nodes[0].kill();
@@ -251,6 +188,47 @@ async fn a_node_on_a_read_only_folder_ends_with_an_error_that_names_it() {
     cluster.nodes[0].start();
     cluster.settled().await;
     assert_eq!(cluster.content(0, "kept", false).await.unwrap(), "as it was");
+}
+
+#[tokio::test]
+async fn a_disk_that_stands_still_or_is_slow_is_waited_for_and_a_full_one_is_named_at_the_start() {
+    const WRITES: u32 = 10;
+    if let Some(reason) = OwnDisk::missing_slowness() {
+        return not_run("a slow and a frozen disk", &reason);
+    }
+    let mut cluster = TestCluster::prepare("solo", 1);
+    let mut disk = OwnDisk::of_file(&mut cluster, 0, 200 << 20);
+    cluster.start_all();
+    cluster.settled().await;
+
+    disk.freeze();
+    let (acknowledged, kinds) = attempts(&cluster, &[0], "frozen").await;
+    assert_eq!((acknowledged, kinds), (vec![], vec![ErrorKind::OutcomeUnknown]));
+    disk.thaw();
+    cluster.apply_patiently(0, "thawed", "yes").await;
+
+    disk.slow(&cluster.nodes[0]);
+    let began = Instant::now();
+    for number in 0..WRITES {
+        cluster.apply_patiently(0, &format!("slow-{number}"), "yes").await;
+    }
+    let least = Duration::from_secs(1) * (WRITES - 1) / SLOW_WRITES_PER_SECOND;
+    assert!(began.elapsed() >= least, "{:?} is not slow", began.elapsed());
+    disk.hasten();
+
+    cluster.nodes[0].kill();
+    disk.fill();
+    cluster.nodes[0].start();
+    let said = cluster.nodes[0].excuse("No space left").await;
+    let folder = cluster.nodes[0].config.folder.display().to_string();
+    assert!(said.contains(&folder), "{said}");
+    cluster.nodes[0].kill();
+    disk.free();
+    cluster.nodes[0].start();
+    cluster.settled().await;
+    for name in ["frozen-0", "thawed", "slow-0"] {
+        cluster.content(0, name, false).await.unwrap();
+    }
 }
 
 /// strace(1) on one node from outside, writing every sync that the node asks for into a file.

@@ -12,18 +12,8 @@ use revoada::core::roles::NodeState;
 use revoada::store::admin::Wish;
 use revoada_mesh::failpoints::Point;
 
-use crate::support::{Chance, Load, PATIENCE, Recorder, TestCluster, Written, config_map, until};
+use crate::support::{Chance, Load, PATIENCE, Recorder, TestCluster, WRITES, Written, config_map, until};
 
-/// On every node, whoever leads, as soon as anything is written.
-const WRITES: &[Point] = &[
-    Point::BeforeAppend,
-    Point::AfterAppend,
-    Point::BeforeSync,
-    Point::AfterSync,
-    Point::AfterDurable,
-    Point::BeforeApply,
-    Point::AfterApply,
-];
 /// When somebody stands for election.
 const VOTES: &[Point] = &[Point::BeforeVote, Point::AfterVote];
 /// On the leader, when roles change.

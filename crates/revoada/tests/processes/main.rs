@@ -16,5 +16,7 @@ mod listeners;
 mod partitions;
 mod pauses;
 mod recovery;
+mod soak;
 mod strangers;
 mod support;
+mod wishes;

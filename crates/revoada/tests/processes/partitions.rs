@@ -35,29 +35,39 @@ async fn a_partition_leaves_one_side_that_decides_and_heals_to_one_chain() {
         .apply_patiently(majority[0], "fact", "decided by the majority")
         .await;
 
-    for node in minority {
-        until("the minority says that it has no quorum", PATIENCE, async || {
-            let summary = cluster.status(node).await.map_err(|error| error.to_string())?.cluster;
-            if summary.state == ClusterState::NoQuorum {
-                Ok(())
-            } else {
-                Err(format!("{summary:?}"))
-            }
-        })
-        .await;
-        let refused = cluster.content(node, "fact", false).await.unwrap_err();
-        assert_eq!(
-            refused.kind(),
-            ErrorKind::Unavailable,
-            "a linearizable read without a quorum: {refused}"
-        );
-        assert_eq!(cluster.content(node, "fact", true).await.unwrap(), "before");
-        let refused = cluster.apply(node, "minority", "x").await.unwrap_err().kind();
-        assert!(
-            matches!(refused, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
-            "{refused:?}"
-        );
-    }
+    // Each answer takes as long as a client waits, so all are asked at once.
+    let asked = minority.map(|node| {
+        let cluster = &cluster;
+        async move {
+            until("the minority says that it has no quorum", PATIENCE, async || {
+                let summary = cluster.status(node).await.map_err(|error| error.to_string())?.cluster;
+                if summary.state == ClusterState::NoQuorum {
+                    Ok(())
+                } else {
+                    Err(format!("{summary:?}"))
+                }
+            })
+            .await;
+            let (read, stale, written) = futures::join!(
+                cluster.content(node, "fact", false),
+                cluster.content(node, "fact", true),
+                cluster.apply(node, "minority", "x"),
+            );
+            let refused = read.unwrap_err();
+            assert_eq!(
+                refused.kind(),
+                ErrorKind::Unavailable,
+                "a linearizable read without a quorum: {refused}"
+            );
+            assert_eq!(stale.unwrap(), "before");
+            let refused = written.unwrap_err().kind();
+            assert!(
+                matches!(refused, ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+                "{refused:?}"
+            );
+        }
+    });
+    futures::future::join_all(asked).await;
     until(
         "the majority has replaced the voter that it cannot see",
         Duration::from_secs(10),

@@ -56,12 +56,21 @@ impl Caller {
 
     /// Whether it may look at what is this user's own.
     pub fn is_or_administers(&self, user: &str) -> Result<(), Status> {
-        if self.name == user { Ok(()) } else { self.may_administer() }
+        if self.name == user {
+            Ok(())
+        } else {
+            self.may_administer()
+        }
     }
 
     /// Whether it may look at a role: one of its own.
     pub fn has_or_administers(&self, role: &str) -> Result<(), Status> {
-        let has = |users: &Arc<Users>| users.users.get(&self.name).is_some_and(|user| user.roles.contains(role));
+        let has = |users: &Arc<Users>| {
+            users
+                .users
+                .get(&self.name)
+                .is_some_and(|user| user.roles.contains(role))
+        };
         if self.users.as_ref().is_some_and(has) {
             Ok(())
         } else {
@@ -97,7 +106,9 @@ impl EtcdFace {
             users: None,
             name: String::new(),
         };
-        let Some((_, users)) = self.users_in(view)? else { return Ok(nobody) };
+        let Some((_, users)) = self.users_in(view)? else {
+            return Ok(nobody);
+        };
         if !users.enabled {
             return Ok(nobody);
         }

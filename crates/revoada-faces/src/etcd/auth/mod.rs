@@ -26,7 +26,9 @@ async fn hash(password: String) -> Result<String, Status> {
     let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(password, COST)).await;
     match hashed {
         Ok(Ok(hash)) => Ok(hash),
-        Ok(Err(error)) => Err(Status::invalid_argument(format!("the password cannot be hashed: {error}"))),
+        Ok(Err(error)) => Err(Status::invalid_argument(format!(
+            "the password cannot be hashed: {error}"
+        ))),
         Err(error) => Err(Status::internal(error.to_string())),
     }
 }

@@ -342,10 +342,26 @@ mod tests {
         ] {
             users.grant_permission("reader", permission(kind, key, end)).unwrap();
         }
-        for (writes, key, end) in [(false, "a", "e"), (false, "b", "d"), (true, "c", "d"), (true, "x", ""), (false, "z", "\0")] {
-            assert_eq!(users.allows("eve", &need(writes, key, end)), Ok(()), "{writes} {key} {end:?}");
+        for (writes, key, end) in [
+            (false, "a", "e"),
+            (false, "b", "d"),
+            (true, "c", "d"),
+            (true, "x", ""),
+            (false, "z", "\0"),
+        ] {
+            assert_eq!(
+                users.allows("eve", &need(writes, key, end)),
+                Ok(()),
+                "{writes} {key} {end:?}"
+            );
         }
-        for (writes, key, end) in [(true, "a", "e"), (false, "a", "f"), (false, "x", ""), (true, "x", "y"), (false, "a", "\0")] {
+        for (writes, key, end) in [
+            (true, "a", "e"),
+            (false, "a", "f"),
+            (false, "x", ""),
+            (true, "x", "y"),
+            (false, "a", "\0"),
+        ] {
             let refused = users.allows("eve", &need(writes, key, end));
             assert_eq!(refused, Err(refusal::PERMISSION_DENIED), "{writes} {key} {end:?}");
         }
@@ -362,9 +378,15 @@ mod tests {
         assert_eq!(users.grant_role("eve", "none"), Err(refusal::ROLE_NOT_FOUND));
         assert_eq!(users.revoke_role("eve", "none"), Err(refusal::ROLE_NOT_GRANTED));
         assert_eq!(users.add_role("reader"), Err(refusal::ROLE_EXISTS));
-        assert_eq!(users.revoke_permission("reader", b"a", b""), Err(refusal::PERMISSION_NOT_GRANTED));
+        assert_eq!(
+            users.revoke_permission("reader", b"a", b""),
+            Err(refusal::PERMISSION_NOT_GRANTED)
+        );
         let nothing = permission(Kind::Read, "b", "a");
-        assert_eq!(users.grant_permission("reader", nothing), Err(refusal::INVALID_AUTH_MANAGEMENT));
+        assert_eq!(
+            users.grant_permission("reader", nothing),
+            Err(refusal::INVALID_AUTH_MANAGEMENT)
+        );
         users.delete_role("reader").unwrap();
         assert!(users.users["eve"].roles.is_empty());
     }

@@ -169,6 +169,15 @@ fn no_room_for_the_next_segment_is_the_same() {
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(failed(&error).action, "create");
     drop(engine);
+    let names = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let segments = names.filter(|path| path.extension().is_some_and(|of| of == "log"));
+    assert_eq!(
+        segments.count(),
+        used_segments(folder.path()).len(),
+        "what was had of the next one is given back"
+    );
     let (_, recovered) = open(folder.path(), small());
     assert_eq!(recovered.last, acknowledged);
 }

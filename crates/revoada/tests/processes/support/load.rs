@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use revoada::client::{ClientOptions, Endpoint, FramedClient};
+use revoada::client::ClientOptions;
 use tokio::task::JoinHandle;
 
+use super::TestCluster;
+use super::caller::{Caller, counted};
 use super::cluster::config_map;
-use super::{LOOK_AGAIN, PATIENCE, TestCluster, until};
 
 const WAITS: ClientOptions = ClientOptions {
     connect_timeout: Duration::from_secs(1),
@@ -53,16 +54,7 @@ impl Load {
 
     /// Waits until so many more writes than now were acknowledged.
     pub async fn more(&self, count: usize) {
-        let enough = self.acknowledged.load(Ordering::SeqCst) + count;
-        until(
-            &format!("{count} more writes are acknowledged"),
-            PATIENCE,
-            async || match self.acknowledged.load(Ordering::SeqCst) {
-                now if now >= enough => Ok(()),
-                now => Err(format!("{} are missing", enough - now)),
-            },
-        )
-        .await;
+        counted(|| self.acknowledged.load(Ordering::SeqCst), count).await;
     }
 
     pub async fn stop(self) -> Written {
@@ -84,24 +76,10 @@ async fn write(
 ) -> BTreeMap<String, u64> {
     let mut told = BTreeMap::new();
     let mut newest = 0;
-    let mut turn = writer;
     let mut number = 0;
-    let mut connection: Option<FramedClient> = None;
+    let mut caller = Caller::new(sockets, writer, WAITS);
     while !stop.load(Ordering::SeqCst) {
-        let client = match connection.take().filter(|connection| !connection.is_closed()) {
-            Some(client) => client,
-            None => {
-                turn += 1;
-                let endpoint = Endpoint::socket(&sockets[turn % sockets.len()]);
-                match FramedClient::connect(endpoint, WAITS).await {
-                    Ok(client) => client,
-                    Err(_) => {
-                        tokio::time::sleep(LOOK_AGAIN).await;
-                        continue;
-                    }
-                }
-            }
-        };
+        let Some(client) = caller.next().await else { continue };
         // A name is used once: whatever became of an attempt that was not acknowledged, nobody is asked about it.
         number += 1;
         let name = format!("{prefix}-{number}");
@@ -114,7 +92,7 @@ async fn write(
             newest = revision;
             told.insert(name, revision);
             acknowledged.fetch_add(1, Ordering::SeqCst);
-            connection = Some(client);
+            caller.keep(client);
         }
     }
     told

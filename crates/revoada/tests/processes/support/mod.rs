@@ -3,7 +3,9 @@
 //! A test holds the processes by their pids and speaks to them over their control sockets, as an operator would; it
 //! never looks into them. Rejected: nodes on threads of the test, which cannot be killed, paused or cut off.
 
+mod caller;
 mod cluster;
+mod disk;
 mod hosts;
 mod load;
 mod recorder;
@@ -12,13 +14,26 @@ pub mod wire;
 
 use std::time::Duration;
 
+use revoada_mesh::failpoints::Point;
 use tokio::time::Instant;
 
 pub use cluster::{NodeProcess, TestCluster, config_map, program_with_failpoints};
+pub use disk::{OwnDisk, SLOW_WRITES_PER_SECOND};
 pub use hosts::Hosts;
 pub use load::{Load, Written};
 pub use recorder::{Chance, Recorder};
 pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run};
+
+/// Failpoints that are come to on every node, whoever leads, as soon as anything is written.
+pub const WRITES: &[Point] = &[
+    Point::BeforeAppend,
+    Point::AfterAppend,
+    Point::BeforeSync,
+    Point::AfterSync,
+    Point::AfterDurable,
+    Point::BeforeApply,
+    Point::AfterApply,
+];
 
 /// The time between two looks at a condition that is waited for.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use revoada::client::message::{GetResource, Target};
-use revoada::client::{ClientError, ClientOptions, Endpoint, FramedClient};
+use revoada::client::{ClientError, ClientOptions, FramedClient};
 use revoada::core::error::ErrorKind;
 use revoada::core::resource::ResourceFormat;
 use revoada_sim::client_history::{self, Kind, Operation, Outcome};
 use tokio::task::JoinHandle;
 
+use super::LOOK_AGAIN;
+use super::caller::{Caller, counted};
 use super::cluster::config_map;
 use super::tools::{judged_by_porcupine, not_run};
-use super::{LOOK_AGAIN, PATIENCE, until};
 
 const WAITS: ClientOptions = ClientOptions {
     connect_timeout: Duration::from_secs(1),
@@ -99,16 +100,7 @@ impl Recorder {
 
     /// Waits until so many more writes than now were acknowledged.
     pub async fn more(&self, count: usize) {
-        let enough = self.counts().1 + count;
-        until(
-            &format!("{count} more writes are acknowledged"),
-            PATIENCE,
-            async || match self.counts().1 {
-                now if now >= enough => Ok(()),
-                now => Err(format!("{} are missing", enough - now)),
-            },
-        )
-        .await;
+        counted(|| self.counts().1, count).await;
     }
 
     pub async fn stop(self) -> Recorded {
@@ -192,26 +184,12 @@ struct Client {
 
 impl Client {
     async fn run(mut self, sockets: Vec<PathBuf>, stop: Arc<AtomicBool>, pace: Duration) -> Vec<Operation> {
-        let mut turn = self.number;
-        let mut connection: Option<FramedClient> = None;
+        let mut caller = Caller::new(sockets, self.number, WAITS);
         while !stop.load(Ordering::SeqCst) {
-            let client = match connection.take().filter(|connection| !connection.is_closed()) {
-                Some(client) => client,
-                None => {
-                    turn += 1;
-                    let endpoint = Endpoint::socket(&sockets[turn % sockets.len()]);
-                    match FramedClient::connect(endpoint, WAITS).await {
-                        Ok(client) => client,
-                        Err(_) => {
-                            tokio::time::sleep(LOOK_AGAIN).await;
-                            continue;
-                        }
-                    }
-                }
-            };
+            let Some(client) = caller.next().await else { continue };
             let asked = self.next();
             if self.ask(&client, asked).await {
-                connection = Some(client);
+                caller.keep(client);
             } else {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }

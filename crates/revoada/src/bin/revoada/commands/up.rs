@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use revoada_core::Role;
 use revoada_core::declaration::{
     ClusterDeclaration, DraftDeclaration, FabricFace, FaceKind, Finding, Severity, prescribed_for,
 };
 use revoada_core::error::ErrorKind;
-use revoada_store::admin::ClusterStatus;
+use revoada_core::roles::NodeState;
+use revoada_store::admin::{ClusterStatus, NodeStatus};
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -291,10 +293,32 @@ fn announce(context: &Context, folder: &Folder, record: &Record, status: &Cluste
             folder.root().display()
         );
         context.out.text(&text)?;
+<<<<<<< HEAD
         note(next_steps(context, record, status, true).trim_end());
+=======
+        if let Some(settles) = settles(status) {
+            note(settles);
+        }
+        note(next_steps(context, status, true).trim_end());
+>>>>>>> main
         return Ok(());
     }
     context.out.value(status, String::new)
+}
+
+/// That the cluster has not its shape yet, where that is so: a write can be committed some moments before.
+fn settles(status: &ClusterStatus) -> Option<String> {
+    let redundancy = &status.cluster.redundancy;
+    let moves = |node: &NodeStatus| {
+        node.role == Role::Bootstrap || matches!(node.state, NodeState::Promoting | NodeState::Demoting)
+    };
+    let whole = redundancy.voters_caught_up == redundancy.voters_declared && !status.nodes.iter().any(moves);
+    (!whole).then(|| {
+        format!(
+            "It takes writes, and is about to have its declared shape: {} of {} voters are caught up so far",
+            redundancy.voters_caught_up, redundancy.voters_declared
+        )
+    })
 }
 
 /// What to type next.

@@ -5,16 +5,18 @@ use revoada_store::admin::{Wish, WishGranted};
 
 use crate::connect::Context;
 use crate::failure::{Exit, Outcome};
+use crate::output::note;
 
 /// A node.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The change is committed when the command returns; with --wait it is done, too.
-The cluster refuses what would break its shape or its quorum (exit 6).")]
+The change is committed when the command returns. With --wait it is done, and the cluster has its
+declared shape again, or cannot have it, which is said on stderr. A node that is so already is said
+to be so, and nothing is committed. What would break the shape or the quorum is refused (exit 6).")]
 pub struct OfNode {
     /// Its name, or its id
     pub node: String,
-    /// Waits until it is done, and not only committed
+    /// Waits until it is done and the declared shape is back
     #[arg(long)]
     pub wait: bool,
 }
@@ -23,6 +25,9 @@ pub async fn run(context: &Context, wish: Wish, of: &OfNode) -> Outcome {
     let granted = context
         .call(async |client| client.role_wish(&of.node, wish, of.wait).await)
         .await?;
+    for why in &granted.why {
+        note(format!("the declared shape is not there: {why}"));
+    }
     context.out.value(&granted, || told(wish, &granted))?;
     Ok(Exit::Done)
 }
@@ -30,6 +35,9 @@ pub async fn run(context: &Context, wish: Wish, of: &OfNode) -> Outcome {
 /// The block is the first of the change, and perhaps about the node that takes over. A wish that has none yet is noted
 /// in the log.
 fn told(wish: Wish, granted: &WishGranted) -> String {
+    if let Some(already) = &granted.already {
+        return format!("{already}\n");
+    }
     let verb = if granted.done { "is" } else { "will be" };
     let block = granted
         .index
@@ -47,6 +55,8 @@ mod tests {
             node: "node-1".to_owned(),
             index,
             done,
+            already: None,
+            why: Vec::new(),
         };
         let told = |index, done| told(Wish::Promote, &granted(index, done));
         assert_eq!(told(None, false), "node-1 will be promoted\n");

@@ -4,22 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use revoada::store::admin::Wish;
-use revoada_mesh::failpoints::Point;
 
-use crate::support::{Chance, Hosts, PATIENCE, TestCluster, library_for_clocks, until};
+use crate::support::{Chance, Hosts, OwnDisk, PATIENCE, TestCluster, WRITES, library_for_clocks, until};
 
 /// How long a fault lasts that has to be ended.
 const LASTS_MS: (u64, u64) = (500, 4_000);
-/// Failpoints that a node under load comes to within moments.
-const POINTS: [Point; 7] = [
-    Point::BeforeAppend,
-    Point::AfterAppend,
-    Point::BeforeSync,
-    Point::AfterSync,
-    Point::AfterDurable,
-    Point::BeforeApply,
-    Point::AfterApply,
-];
+/// More than is ever written: what is not written takes no room.
+const DISK_BYTES: u64 = 2 << 30;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +25,7 @@ pub enum Fault {
     FailingDisk,
     FullDisk,
     HangingDisk,
+    SlowDisk,
     Clock,
     Cut,
     Partial,
@@ -42,7 +34,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Kill,
         Self::KillLeader,
         Self::KillAll,
@@ -53,6 +45,7 @@ impl Fault {
         Self::FailingDisk,
         Self::FullDisk,
         Self::HangingDisk,
+        Self::SlowDisk,
         Self::Clock,
         Self::Cut,
         Self::Partial,
@@ -72,6 +65,7 @@ impl Fault {
             Self::FailingDisk => "failing-disk",
             Self::FullDisk => "full-disk",
             Self::HangingDisk => "hanging-disk",
+            Self::SlowDisk => "slow-disk",
             Self::Clock => "clock",
             Self::Cut => "cut",
             Self::Partial => "partial",
@@ -94,6 +88,8 @@ impl Fault {
 
     fn missing(self) -> Option<String> {
         match self {
+            Self::FullDisk | Self::HangingDisk => OwnDisk::missing_device(),
+            Self::SlowDisk => OwnDisk::missing_slowness(),
             Self::Clock => library_for_clocks().err(),
             Self::Cut | Self::Partial | Self::OneWay | Self::Loss => Hosts::missing(),
             _ => None,
@@ -123,9 +119,10 @@ impl Fault {
                 place.pause(leader);
             }
             Self::Failpoint => return place.die_in_a_write(victim, chance).await,
-            Self::FailingDisk => place.with_disk(victim, "fail-sync", chance),
-            Self::FullDisk => place.with_disk(victim, "full-disk", chance),
-            Self::HangingDisk => place.with_disk(victim, "hang-sync", chance),
+            Self::FailingDisk => place.fail_syncs(victim, chance),
+            Self::FullDisk => place.fill_disk(victim, chance),
+            Self::HangingDisk => place.hang_disk(victim),
+            Self::SlowDisk => place.slow_disk(victim),
             Self::Clock => {
                 let seconds = 1 + chance.below(7_200) as i64;
                 place.cluster.nodes[victim].set_clock(if chance.below(2) == 0 { seconds } else { -seconds });
@@ -144,6 +141,10 @@ pub struct Place {
     // Before the hosts, and so killed before they go.
     pub cluster: TestCluster,
     hosts: Option<Hosts>,
+    /// One for each node, where that can be had.
+    disks: Vec<OwnDisk>,
+    /// Whose disk is full, slow or stands still.
+    bad_disk: Option<usize>,
     paused: Option<usize>,
     /// To be ended and started as it was: it has a bad disk, or may be about to stop.
     faulty: Option<usize>,
@@ -157,6 +158,12 @@ impl Place {
             Some(hosts) => hosts.prepare("cluster-3m-nw"),
             None => TestCluster::prepare("cluster-3m-nw", nodes),
         };
+        let disks = match OwnDisk::missing_device() {
+            None => (0..nodes)
+                .map(|node| OwnDisk::of_file(&mut cluster, node, DISK_BYTES))
+                .collect(),
+            Some(_) => Vec::new(),
+        };
         let clocks: Option<PathBuf> = library_for_clocks().ok();
         for node in &mut cluster.nodes {
             node.with_failpoints();
@@ -167,6 +174,8 @@ impl Place {
         Self {
             cluster,
             hosts,
+            disks,
+            bad_disk: None,
             paused: None,
             faulty: None,
             is_cut: false,
@@ -183,17 +192,42 @@ impl Place {
         self.paused = Some(victim);
     }
 
-    fn with_disk(&mut self, victim: usize, fault: &str, chance: &mut Chance) {
+    /// By the log's own scripted faults: a device that fails at will needs a device mapper.
+    fn fail_syncs(&mut self, victim: usize, chance: &mut Chance) {
         let node = &mut self.cluster.nodes[victim];
         node.kill();
-        let script = format!("{fault}={}", 5 + chance.below(200));
+        let script = format!("fail-sync={}", 5 + chance.below(200));
         node.environment.push(("REVOADA_LOG_FAULTS".to_owned(), script));
         node.start();
         self.faulty = Some(victim);
     }
 
+    /// While it runs, or before it starts.
+    fn fill_disk(&mut self, victim: usize, chance: &mut Chance) {
+        let starts = chance.below(2) == 0;
+        if starts {
+            self.cluster.nodes[victim].kill();
+        }
+        self.disks[victim].fill();
+        if starts {
+            self.cluster.nodes[victim].start();
+        }
+        self.bad_disk = Some(victim);
+        self.faulty = Some(victim);
+    }
+
+    fn hang_disk(&mut self, victim: usize) {
+        self.disks[victim].freeze();
+        self.bad_disk = Some(victim);
+    }
+
+    fn slow_disk(&mut self, victim: usize) {
+        self.disks[victim].slow(&self.cluster.nodes[victim]);
+        self.bad_disk = Some(victim);
+    }
+
     async fn die_in_a_write(&mut self, victim: usize, chance: &mut Chance) {
-        let point = POINTS[chance.below(POINTS.len() as u64) as usize].name();
+        let point = WRITES[chance.below(WRITES.len() as u64) as usize].name();
         let node = &mut self.cluster.nodes[victim];
         node.arm(&format!("{point}={}*off->return", chance.below(50)));
         until(
@@ -229,6 +263,12 @@ impl Place {
         }
         if let Some(paused) = self.paused.take() {
             self.cluster.nodes[paused].resume();
+        }
+        if let Some(bad) = self.bad_disk.take() {
+            let disk = &mut self.disks[bad];
+            disk.thaw();
+            disk.hasten();
+            disk.free();
         }
         if let Some(faulty) = self.faulty.take() {
             let node = &mut self.cluster.nodes[faulty];

@@ -5,27 +5,26 @@
 //! checkers, and the chain is verified. Rejected: faults on top of each other. Most of what one fault does would then be
 //! put down to another; the simulation is for that.
 //!
-//! It is a program of its own, beside the tests whose nodes, hosts and clients it uses, and does nothing unless
-//! `REVOADA_SOAK_MINUTES` is set.
-
-#[allow(dead_code, unused_imports, reason = "the tests of real processes use all of it")]
-#[path = "../processes/support/mod.rs"]
-mod support;
+//! It is one more test of real processes, and ignored but on demand; what it came to goes to where `REVOADA_SOAK_TELLS`
+//! says, since the runner of tests says things of its own on stdout.
 
 mod faults;
 mod picture;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use faults::{Fault, Place};
 use futures::FutureExt as _;
 use picture::Picture;
-use support::{Chance, Recorder, TestCluster, judged_by_porcupine};
+
+use crate::support::{Chance, Recorder, TestCluster, judged_by_porcupine};
 
 const NODES: usize = 5;
 const CLIENTS: usize = 5;
@@ -39,6 +38,8 @@ struct Plan {
     lasts: Duration,
     seed: u64,
     json: bool,
+    /// Where the result goes: to whoever is at the other end of stdin, as `cargo xtask soak` has it, or to stdout.
+    tells_stdin: bool,
 }
 
 impl Plan {
@@ -51,6 +52,7 @@ impl Plan {
             lasts: Duration::from_secs_f64(minutes * 60.0),
             seed: read("REVOADA_SOAK_SEED").map_or(1, |seed| seed.parse().expect("REVOADA_SOAK_SEED is a number")),
             json: read("REVOADA_SOAK_JSON").is_some(),
+            tells_stdin: read("REVOADA_SOAK_TELLS").is_some_and(|where_to| where_to == "stdin"),
         })
     }
 }
@@ -62,25 +64,15 @@ struct Account {
     violations: Vec<String>,
 }
 
-fn main() -> ExitCode {
-    let Some(plan) = Plan::from_environment() else {
-        println!("nothing to do: this is what cargo xtask soak runs");
-        return ExitCode::SUCCESS;
-    };
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: cargo xtask soak"]
+async fn real_processes_under_load_survive_random_faults() {
+    let plan = Plan::from_environment().expect("REVOADA_SOAK_MINUTES says how long; cargo xtask soak sets it");
     // What panics is a violation, and told at the end with all others.
     std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
-    match runtime.block_on(caught(soak(&plan))) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("the soak itself failed: {why}");
-            ExitCode::FAILURE
-        }
+    match caught(soak(&plan)).await {
+        Ok(held) => assert!(held, "the soak has found something, or nothing happened"),
+        Err(why) => panic!("the soak itself failed: {why}"),
     }
 }
 
@@ -242,20 +234,33 @@ fn report(
             "violations": account.violations.len(),
             "longest_gap_ms": gap_ms,
         });
-        println!("{told}");
+        tell(plan, &format!("{told}\n"));
     } else {
-        println!(
-            "load held      {:.0} operations a second, {operations} in {seconds:.0} s",
-            operations as f64 / seconds
+        let rate = operations as f64 / seconds;
+        let kinds = account.survived.iter();
+        let kinds: String = kinds.map(|(kind, count)| format!("  {kind:16} {count}\n")).collect();
+        let violations = account.violations.len();
+        tell(
+            plan,
+            &format!(
+                "load held      {rate:.0} operations a second, {operations} in {seconds:.0} s\n\
+                 faults         {faults} survived\n{kinds}\
+                 violations     {violations}\n\
+                 longest gap    {gap_ms:.0} ms without an acknowledged write\n"
+            ),
         );
-        println!("faults         {faults} survived");
-        for (kind, count) in &account.survived {
-            println!("  {kind:16} {count}");
-        }
-        println!("violations     {}", account.violations.len());
-        println!("longest gap    {gap_ms:.0} ms without an acknowledged write");
     }
     account.violations.is_empty() && faults > 0 && operations > 0
+}
+
+fn tell(plan: &Plan, text: &str) {
+    if !plan.tells_stdin {
+        println!("{text}");
+        return;
+    }
+    let out = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let told = out.and_then(|mut out| out.write_all(text.as_bytes()));
+    told.unwrap_or_else(|error| panic!("nobody can be told: {error}\n{text}"));
 }
 
 /// What a test would panic with, as text.
