@@ -274,7 +274,7 @@ impl Users {
 fn covers(granted: &[&Permission], from: &Bytes, to: Option<Bytes>) -> bool {
     let mut reached = from.clone();
     for permission in granted {
-        if to.as_ref().is_some_and(|to| &reached >= to) {
+        if to.as_ref().is_some_and(|to| reached >= *to) {
             return true;
         }
         if permission.key > reached {

@@ -293,14 +293,10 @@ fn announce(context: &Context, folder: &Folder, record: &Record, status: &Cluste
             folder.root().display()
         );
         context.out.text(&text)?;
-<<<<<<< HEAD
-        note(next_steps(context, record, status, true).trim_end());
-=======
         if let Some(settles) = settles(status) {
             note(settles);
         }
-        note(next_steps(context, status, true).trim_end());
->>>>>>> main
+        note(next_steps(context, record, status, true).trim_end());
         return Ok(());
     }
     context.out.value(status, String::new)
