@@ -60,6 +60,7 @@ fn options(folder: &Path) -> NodeOptions {
             rack: None,
             control: None,
             http: None,
+            etcd: None,
             operator: false,
         },
         faces: Arc::new(Lines),
