@@ -36,6 +36,8 @@ pub enum Bug {
     RetriesUnknown,
     /// A voter whose log went back is let in.
     AdmitsForgetful,
+    /// What a voter says is counted whatever disk it has, and it stands for election as well.
+    CountsOtherDisks,
     /// A truncation of the log is not written to the disk.
     ForgetsTruncation,
     /// More entries of one node are in flight than may be.
@@ -46,7 +48,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 18] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -61,6 +63,7 @@ impl Bug {
         ("promotes-laggards", Self::PromotesLaggards),
         ("retries-unknown", Self::RetriesUnknown),
         ("admits-forgetful", Self::AdmitsForgetful),
+        ("counts-other-disks", Self::CountsOtherDisks),
         ("forgets-truncation", Self::ForgetsTruncation),
         ("gathers-without-limit", Self::GathersWithoutLimit),
         ("acts-when-deposed", Self::ActsWhenDeposed),

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::{CheckpointRule, Consensus, ConsensusConfig};
+use revoada_mesh::disk_id::DiskId;
 use revoada_mesh::files::Files as _;
 use revoada_mesh::keyspace::{Clock, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
@@ -302,6 +303,7 @@ impl Cluster {
                     driver: Some(Arc::new(SimLogDriver(disk))),
                     ..LogOptions::default()
                 },
+                new_disk: DiskId::of(chance.draw().to_le_bytes()),
             },
             clock_ms: clock_ms.clone(),
         };
