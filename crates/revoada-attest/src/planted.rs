@@ -30,6 +30,10 @@ pub enum Bug {
     CheckpointWithoutTail,
     /// A restore takes a revision that others may have seen already (etcd#16028).
     RevisionIsReused,
+    /// A restore leaves out the last resource of the snapshot.
+    RestoreLosesTheLast,
+    /// An acknowledgement of an entry of an older term counts as one of the leader's own (Raft §5.4.2).
+    CountsOldTerms,
     /// A node is promoted whether or not it has caught up.
     PromotesLaggards,
     /// A write whose outcome is unknown is tried again.
@@ -48,7 +52,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 18] = [
+    pub const ALL: [(&'static str, Self); 20] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -60,6 +64,8 @@ impl Bug {
         ("parent-is-unchecked", Self::ParentIsUnchecked),
         ("checkpoint-without-tail", Self::CheckpointWithoutTail),
         ("revision-is-reused", Self::RevisionIsReused),
+        ("restore-loses-the-last", Self::RestoreLosesTheLast),
+        ("counts-old-terms", Self::CountsOldTerms),
         ("promotes-laggards", Self::PromotesLaggards),
         ("retries-unknown", Self::RetriesUnknown),
         ("admits-forgetful", Self::AdmitsForgetful),

@@ -219,10 +219,9 @@ impl Cluster {
     }
 
     /// Starts a second process with the key of the node at a place, on the spare machine and with an empty disk; false if
-    /// that machine is on already, or the node is not up. It ends with the node: a copy that is there alone is a node with
-    /// an empty disk, which is another fault.
+    /// that machine is on already.
     pub fn start_copy(self: &Arc<Self>, of: Place) -> bool {
-        if self.standing(self.spare()) != Standing::Off || self.standing(of) != Standing::Up {
+        if self.standing(self.spare()) != Standing::Off {
             return false;
         }
         {
@@ -412,9 +411,6 @@ impl Cluster {
     }
 
     fn end(&self, place: Place, standing: Standing, with_power: bool) {
-        if place != self.spare() && self.machines[self.spare()].lock().whose == place {
-            self.kill(self.spare(), true);
-        }
         let (process, running, disk) = {
             let mut machine = self.machines[place].lock();
             machine.standing = standing;

@@ -61,6 +61,8 @@ struct Choice<'a> {
     /// Who enters.
     fill: Vec<&'a NodeRecord>,
     prepare: BTreeSet<NodeId>,
+    /// Whether the one exchange is for a better spread alone.
+    spreads: bool,
     why: Vec<String>,
 }
 
@@ -71,6 +73,7 @@ impl Shape {
         choice.fill_places();
         choice.grant_wishes();
         choice.drop_surplus();
+        choice.spread_again();
         choice.settle()
     }
 
@@ -177,6 +180,7 @@ impl<'a> Choice<'a> {
             dropped,
             fill,
             prepare,
+            spreads: false,
             why,
         }
     }
@@ -331,6 +335,75 @@ impl<'a> Choice<'a> {
         }
     }
 
+    /// Exchanges one voter for a worker that stands where fewer of them are: voters are spread when they are chosen, and a
+    /// zone that was lost is empty of them when it is back. Only in peace, where all that were declared vote, are there and
+    /// have caught up; one at a time, and the next no sooner than a minute later. Nobody is moved whose role an operator
+    /// asked for. The exchange is one joint change like any other, so at no time are fewer losses survived.
+    ///
+    /// Rejected: to choose all voters anew. Most would move for nothing.
+    fn spread_again(&mut self) {
+        let draft = self.draft;
+        let in_peace = self.stay.len() == self.declared
+            && self.fill.is_empty()
+            && self.dropped.is_empty()
+            && self.leave.is_empty()
+            && self.prepare.is_empty()
+            && draft.roles.members().all(|record| record.moving.is_none())
+            && self.stay.iter().all(|record| {
+                draft.is_ready(&record.id)
+                    && draft.observed.voters.contains(&record.id)
+                    && !record.is_damped(draft.now_ms)
+            });
+        if draft.intent.spread == Spread::None || !in_peace {
+            return;
+        }
+        // Each voter counts those that stand where it does, itself included: less is better.
+        let crowding = |voters: &[&NodeRecord]| {
+            let crowds = voters.iter().map(|record| crowd(draft, record, voters));
+            crowds.fold((0, 0), |(zones, racks), (zone, rack)| (zones + zone, racks + rack))
+        };
+        let now = crowding(&self.stay);
+        let movable = |record: &&&NodeRecord| !record.asked && record.wish.is_none();
+        let candidates = self.candidates();
+        let open = || {
+            candidates
+                .iter()
+                .filter(movable)
+                .filter(|record| !record.is_damped(draft.now_ms))
+        };
+        let exchanges = self.stay.iter().enumerate().filter(|(_, record)| movable(record));
+        let exchanges = exchanges.flat_map(|(index, victim)| open().map(move |record| (index, *victim, *record)));
+        let judged = exchanges.map(|(index, victim, record)| {
+            let mut voters = self.stay.clone();
+            voters[index] = record;
+            let (leads, ready) = (victim.id == draft.observed.leader, draft.is_ready(&record.id));
+            let rank = (
+                crowding(&voters),
+                leads,
+                !ready,
+                draft.lag(&record.id),
+                &record.name,
+                &victim.name,
+            );
+            (rank, index, record)
+        });
+        let Some((rank, index, record)) = judged.min_by(|a, b| a.0.cmp(&b.0)) else {
+            return;
+        };
+        if rank.0 >= now {
+            return;
+        }
+        if !draft.is_ready(&record.id) {
+            self.prepare.insert(record.id);
+            return;
+        }
+        self.spreads = true;
+        let victim = self.stay.remove(index);
+        let reason = format!("{} stands where fewer voters are", record.name);
+        self.dropped.push((victim, reason));
+        self.fill.push(record);
+    }
+
     /// Brings the number to an odd one that can be had, and says which changes lead there.
     fn settle(mut self) -> Shape {
         let draft = self.draft;
@@ -431,6 +504,9 @@ impl<'a> Choice<'a> {
             let goer = goers.get(index);
             if let Some(record) = self.fill.get(index) {
                 let reason = match goer {
+                    Some((goer, _)) if self.spreads => {
+                        format!("replaces {}, which stands where more voters are", goer.name)
+                    }
                     Some((goer, _)) if wants_in(record) => format!("an operator asked for it; replaces {}", goer.name),
                     Some((goer, _)) => format!("replaces {}: {}", goer.name, what_ails(draft, goer)),
                     None => wanted_by(draft, self.declared, nodes),

@@ -556,7 +556,7 @@ impl<R: Runtime> Consensus<R> {
     /// Names the disks of voters that have none by name yet, and no longer those of nodes that do not vote. Does nothing
     /// where there is nothing to do. Only the leader can.
     pub async fn settle_seats(&self) -> Result<(), ProposeError> {
-        let unsettled = self.log.seats().unsettled(|node| self.shown_by(node));
+        let unsettled = self.log.seats().unsettled(&self.me, |node| self.peers.shown(node));
         if unsettled.is_empty() {
             return Ok(());
         }

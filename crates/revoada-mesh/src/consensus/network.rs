@@ -18,6 +18,7 @@ use openraft::raft::{
     AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
+use openraft::vote::RaftLeaderId as _;
 use openraft::{AnyError, Instant as _, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use revoada_attest::NodeId;
 use revoada_attest::planted::{Bug, is_planted};
@@ -31,7 +32,7 @@ use super::checkpoint::{CheckpointError, CheckpointFile, Checkpoints};
 use super::peers::{Lane, LinkError, Peers};
 use super::seats::Seats;
 use super::types::{
-    AppendEntriesRequest, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
+    AppendEntriesRequest, LogId, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
 };
 use crate::files::{OpenFile, read_exact_at};
 use crate::runtime::{InstantOf, Runtime};
@@ -343,6 +344,8 @@ struct Appending<R: Runtime, S> {
     stream: LinkStream<R>,
     target: NodeId,
     seats: Arc<Seats>,
+    /// Of the newest request.
+    vote: Option<Vote>,
     silence_max: Duration,
     /// Whether a link that is silent for too long is given up, with what waits in it.
     closes: bool,
@@ -379,12 +382,19 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
                         Ok(answer) => answer,
                         Err(error) => return self.fail(error),
                     };
+                    let mut answer = answer;
+                    if is_planted(Bug::CountsOldTerms)
+                        && let (Ok(Some(matched)), Some(vote)) = (&mut answer, &self.vote)
+                    {
+                        *matched = LogId::new(vote.leader_id().to_committed(), matched.index);
+                    }
                     // The other side ends its stream with the first refusal, and so must this one.
                     self.over = answer.is_err();
                     return Some(Ok(answer));
                 }
                 request = self.input.next(), if !self.input_ended && has_room => {
                     let Some(request) = request else { self.input_ended = true; continue };
+                    self.vote = Some(request.vote);
                     let sent = match encode(&request) {
                         Ok(body) => {
                             self.in_flight.sent(body.len());
@@ -466,6 +476,7 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
                 stream,
                 target: self.target,
                 seats: self.seats.clone(),
+                vote: None,
                 silence_max,
                 closes: self.lane != Lane::Urgent,
                 timeout,

@@ -175,9 +175,10 @@ impl Seats {
     }
 
     /// The seats that are to be taken otherwise: a voter's whose disk is not named yet and was shown with enough vouchers,
-    /// and that of a node that votes no longer. None while the membership is joint.
-    pub fn unsettled(&self, shown: impl Fn(&NodeId) -> Option<Shown>) -> BTreeMap<NodeId, Seat> {
+    /// and that of a node that votes no longer. None while the membership is joint. `shown` tells what others than `me` showed.
+    pub fn unsettled(&self, me: &NodeId, shown: impl Fn(&NodeId) -> Option<Shown>) -> BTreeMap<NodeId, Seat> {
         let inner = self.inner.lock();
+        let shown = |node: &NodeId| if node == me { Some(inner.own) } else { shown(node) };
         let Some(membership) = inner
             .effective()
             .filter(|membership| membership.get_joint_config().len() == 1)
