@@ -40,6 +40,8 @@ pub enum Bug {
     RetriesUnknown,
     /// A voter whose log went back is let in.
     AdmitsForgetful,
+    /// A leader takes what a node once had for what it has, also if it came back on another disk.
+    TrustsOldProgress,
     /// What a voter says is counted whatever disk it has, and it stands for election as well.
     CountsOtherDisks,
     /// A truncation of the log is not written to the disk.
@@ -52,7 +54,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -69,6 +71,7 @@ impl Bug {
         ("promotes-laggards", Self::PromotesLaggards),
         ("retries-unknown", Self::RetriesUnknown),
         ("admits-forgetful", Self::AdmitsForgetful),
+        ("trusts-old-progress", Self::TrustsOldProgress),
         ("counts-other-disks", Self::CountsOtherDisks),
         ("forgets-truncation", Self::ForgetsTruncation),
         ("gathers-without-limit", Self::GathersWithoutLimit),

@@ -47,11 +47,12 @@ impl<R: Runtime> Gate for NodeGate<R> {
     }
 
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal> {
-        let decided = self.decide(peer, hello, self.standing(peer));
+        let standing = self.standing(peer);
+        let decided = self.decide(peer, hello, standing);
         let went_back = decided
             .as_ref()
             .is_err_and(|refusal| matches!(refusal.kind, RefusalKind::LogWentBack | RefusalKind::OtherDisk));
-        self.positions.answered(peer, went_back);
+        self.positions.answered(peer, went_back || is_unproved(standing, hello));
         if decided.is_ok() && self.genesis.founders().contains_key(peer) && hello.shown.disk != DiskId::default() {
             self.positions.saw_disk(*peer, hello.shown.disk);
         }
@@ -183,6 +184,12 @@ impl<R: Runtime> NodeGate<R> {
         }
         Ok(())
     }
+}
+
+/// Whether it votes by the first membership, and too few vouch for its disk: nobody counts what it says. Where that lasts, it
+/// is as lost as a voter whose log went back, and can be taken in again as such; it may come in meanwhile, to be vouched for.
+fn is_unproved(standing: Option<Standing>, hello: &Hello) -> bool {
+    standing.is_some_and(|standing| standing.votes && standing.seat == Some(Seat::Founder)) && !hello.shown.vouched
 }
 
 fn unknown(me: &str, them: &str, peer: &NodeId) -> String {

@@ -11,7 +11,7 @@ fn scenario(bug: Bug) -> Scenario {
         Bug::AcknowledgesBeforeSync | Bug::ForgetsTheVote | Bug::ForgetsTruncation | Bug::CheckpointWithoutTail => {
             Scenario::Disks
         }
-        Bug::AdmitsForgetful => Scenario::Amnesia,
+        Bug::AdmitsForgetful | Bug::TrustsOldProgress => Scenario::Amnesia,
         Bug::CountsOtherDisks => Scenario::Members,
         Bug::VotesForAnybody
         | Bug::CountsOldTerms

@@ -31,6 +31,7 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{ChangeMembers, Config, Instant as _, ServerState, SnapshotPolicy, StorageHelper};
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_attest::{Digest, NodeId};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
@@ -306,7 +307,7 @@ impl<R: Runtime> Opened<R> {
             enable_leader_restore: Some(false),
             // A node without a vote may come back with an older log, or none (the gate refuses a voter that does): its
             // replication begins anew. Without this a leader would take what it once had for what it has, for ever.
-            allow_log_reversion: Some(true),
+            allow_log_reversion: Some(!is_planted(Bug::TrustsOldProgress)),
             backoff: limits::RAFT_BACKOFF.to_owned(),
             // Who may stand for election is told below, and whenever a membership is written.
             enable_elect: false,

@@ -197,3 +197,126 @@ impl Seats {
         settled.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::Member;
+    use super::*;
+
+    const ME: u8 = 1;
+    const MINE: DiskId = DiskId::of([3; 8]);
+    const OTHER: DiskId = DiskId::of([5; 8]);
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 32])
+    }
+
+    fn shows(disk: DiskId, vouched: bool) -> Shown {
+        Shown { disk, vouched }
+    }
+
+    /// `voters` vote, and these sit there.
+    fn membership(voters: &[u8], seats: &[(u8, Seat)]) -> Membership {
+        let nodes = seats.iter().map(|(n, seat)| {
+            let name = format!("node-{n}");
+            (id(*n), Member { name, seat: *seat })
+        });
+        let voters: BTreeSet<NodeId> = voters.iter().map(|n| id(*n)).collect();
+        Membership::new(vec![voters], nodes.collect::<BTreeMap<_, _>>()).unwrap()
+    }
+
+    #[test]
+    fn only_the_disk_that_the_membership_names_counts() {
+        let seats = Seats::new(shows(MINE, false));
+        assert!(
+            seats.counts(&id(2), shows(OTHER, false)),
+            "before any membership nothing is counted"
+        );
+        seats.append(
+            1,
+            membership(&[2, 3], &[(2, Seat::Disk(MINE)), (3, Seat::Founder), (4, Seat::Any)]),
+        );
+        let cases = [
+            (2, MINE, false, true),
+            (2, OTHER, true, false),
+            (3, OTHER, true, true),
+            (3, OTHER, false, false),
+            (4, OTHER, false, true),
+        ];
+        for (node, disk, vouched, counts) in cases {
+            assert_eq!(
+                seats.counts(&id(node), shows(disk, vouched)),
+                counts,
+                "node {node} on {disk}, {vouched}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_the_log_names_nobody() {
+        let seats = Seats::new(shows(MINE, false));
+        seats.append(1, membership(&[2], &[(2, Seat::Disk(MINE))]));
+        seats.append(5, membership(&[2], &[(2, Seat::Disk(OTHER))]));
+        assert!(!seats.counts(&id(2), shows(MINE, false)));
+        seats.truncate_from(5);
+        assert!(seats.counts(&id(2), shows(MINE, false)));
+        // A checkpoint takes the place of everything up to its last entry.
+        seats.append(9, membership(&[2], &[(2, Seat::Disk(OTHER))]));
+        seats.install(20, 7, membership(&[2], &[(2, Seat::Disk(MINE))]));
+        assert!(seats.counts(&id(2), shows(MINE, false)));
+    }
+
+    /// A node on a new disk gets the log from its beginning, with memberships in which it was a voter.
+    #[test]
+    fn a_node_stands_only_by_a_membership_that_names_its_disk() {
+        let told = std::sync::Arc::new(Mutex::new(None));
+        let seats = Seats::new(shows(MINE, false));
+        let heard = told.clone();
+        seats.listen(id(ME), move |may_stand| *heard.lock() = Some(may_stand));
+        let stands = |at: u64, voters: &[u8], seat| {
+            seats.append(at, membership(voters, &[(ME, seat), (2, Seat::Founder)]));
+            assert_eq!(
+                Some(seats.may_stand(&id(ME))),
+                *told.lock(),
+                "what is told is what is so"
+            );
+            seats.may_stand(&id(ME))
+        };
+        assert!(!stands(1, &[ME, 2], Seat::Founder), "not vouched for");
+        assert!(!stands(2, &[ME, 2], Seat::Disk(OTHER)));
+        assert!(
+            !stands(3, &[2], Seat::Any),
+            "by the one before it would vote on another disk"
+        );
+        assert!(stands(4, &[ME, 2], Seat::Disk(MINE)));
+        assert!(
+            stands(5, &[2], Seat::Disk(MINE)),
+            "it may have to lead once more to be let go"
+        );
+        seats.append(6, membership(&[ME], &[(ME, Seat::Founder)]));
+        assert!(!seats.may_stand(&id(ME)));
+        seats.show(shows(MINE, true));
+        assert_eq!(*told.lock(), Some(true));
+    }
+
+    #[test]
+    fn disks_are_named_once_they_are_vouched_for_and_no_longer_without_a_vote() {
+        let seats = Seats::new(shows(MINE, true));
+        let seat = [
+            (ME, Seat::Founder),
+            (2, Seat::Founder),
+            (3, Seat::Founder),
+            (4, Seat::Disk(OTHER)),
+            (5, Seat::Any),
+        ];
+        seats.append(1, membership(&[ME, 2, 3], &seat));
+        let shown = |node: &NodeId| (*node != id(3)).then_some(shows(OTHER, *node == id(2)));
+        let expected = [
+            (id(ME), Seat::Disk(MINE)),
+            (id(2), Seat::Disk(OTHER)),
+            (id(4), Seat::Any),
+        ];
+        assert_eq!(seats.unsettled(&id(ME), shown), BTreeMap::from(expected));
+        assert_eq!(seats.unsettled(&id(ME), |_| Some(shows(OTHER, false))).len(), 2);
+    }
+}
