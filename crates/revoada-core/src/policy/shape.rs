@@ -131,6 +131,9 @@ fn crowd(draft: &Draft<'_>, record: &NodeRecord, among: &[&NodeRecord]) -> (usiz
     }
 }
 
+/// Chosen, spared, leading, fit, how crowded it stands, and its name backwards: the least goes first.
+type DropKey<'a> = (bool, bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>);
+
 /// Whether its promotion is committed and the membership has not followed.
 fn is_half_done(draft: &Draft<'_>, record: &NodeRecord) -> bool {
     record.moving == Some(Moving::Promoting) && !draft.observed.voters.contains(&record.id)
@@ -263,7 +266,7 @@ impl<'a> Choice<'a> {
             // As if the asker voted already, which is what the choice is made from once its half is committed.
             let among: Vec<&NodeRecord> = self.stay.iter().chain(&self.fill).chain([&asker]).copied().collect();
             let victim = victim
-                .min_by_key(|(_, record)| self.drop_key(record, &among))
+                .min_by_key(|(_, record)| self.drop_key(record, &among, false))
                 .map(|(index, _)| index);
             let full = self.stay.len() + self.fill.len() == self.declared;
             match victim {
@@ -284,18 +287,15 @@ impl<'a> Choice<'a> {
     }
 
     /// Who goes first when somebody has to. Last of all a node that an exchange has just chosen, for a plan never
-    /// turns round; and the leader only if there is no other.
-    fn drop_key(
-        &self,
-        record: &'a NodeRecord,
-        among: &[&NodeRecord],
-    ) -> (bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>) {
+    /// turns round; and the leader only if there is no other. With `spares` the word of an operator counts more than that.
+    fn drop_key(&self, record: &'a NodeRecord, among: &[&NodeRecord], spares: bool) -> DropKey<'a> {
         let (zone, rack) = crowd(self.draft, record, among);
         let crowded = (-zone.cast_signed(), -rack.cast_signed());
         let chosen = record.moving == Some(Moving::Promoting) || wants_in(record);
         let fit = record.is_fit() && !wants_out(record);
         (
             chosen,
+            spares && record.asked,
             record.id == self.draft.observed.leader,
             fit,
             crowded,
@@ -312,6 +312,8 @@ impl<'a> Choice<'a> {
         let begun_ms = half_done
             .and_then(|record| record.changed_at_ms)
             .unwrap_or(draft.now_ms);
+        // An exchange that no operator asked for takes nobody whom one did.
+        let spares = half_done.is_some_and(|record| !record.asked);
         let held = |record: &NodeRecord| record.is_damped(begun_ms) || record.is_damped(draft.now_ms);
         let nodes = draft.roles.members().count();
         while self.stay.len() > self.declared {
@@ -320,7 +322,7 @@ impl<'a> Choice<'a> {
                 .iter()
                 .enumerate()
                 .filter(|(_, record)| half_done.is_some() || !held(record));
-            let first = open.min_by_key(|(_, record)| (held(record), self.drop_key(record, &self.stay)));
+            let first = open.min_by_key(|(_, record)| (held(record), self.drop_key(record, &self.stay, spares)));
             let Some((index, _)) = first else {
                 self.why
                     .push("voters that are too many wait: a node changes its role at most once a minute".into());
@@ -363,29 +365,28 @@ impl<'a> Choice<'a> {
             crowds.fold((0, 0), |(zones, racks), (zone, rack)| (zones + zone, racks + rack))
         };
         let now = crowding(&self.stay);
-        let movable = |record: &&&NodeRecord| !record.asked && record.wish.is_none();
+        let movable = |record: &&NodeRecord| !record.asked && record.wish.is_none();
         let candidates = self.candidates();
         let open = || {
             candidates
                 .iter()
-                .filter(movable)
+                .filter(|record| movable(record))
                 .filter(|record| !record.is_damped(draft.now_ms))
         };
-        let exchanges = self.stay.iter().enumerate().filter(|(_, record)| movable(record));
-        let exchanges = exchanges.flat_map(|(index, victim)| open().map(move |record| (index, *victim, *record)));
-        let judged = exchanges.map(|(index, victim, record)| {
+        let judged = open().filter_map(|record| {
+            // Who would go if the first half were committed, which is what a plan behind that is made from.
+            let among: Vec<&NodeRecord> = self.stay.iter().chain([record]).copied().collect();
+            let goers = self.stay.iter().enumerate();
+            let (index, victim) = goers.min_by_key(|(_, goer)| self.drop_key(goer, &among, true))?;
             let mut voters = self.stay.clone();
             voters[index] = record;
-            let (leads, ready) = (victim.id == draft.observed.leader, draft.is_ready(&record.id));
             let rank = (
                 crowding(&voters),
-                leads,
-                !ready,
+                !draft.is_ready(&record.id),
                 draft.lag(&record.id),
                 &record.name,
-                &victim.name,
             );
-            (rank, index, record)
+            movable(victim).then_some((rank, index, *record))
         });
         let Some((rank, index, record)) = judged.min_by(|a, b| a.0.cmp(&b.0)) else {
             return;
