@@ -181,12 +181,12 @@ async fn shake_hands(to: &Listening, protocol: &[u8]) -> io::Result<tokio_rustls
 #[tokio::test]
 async fn a_protocol_that_this_node_does_not_speak_ends_in_the_handshake() {
     let listening = listen(transport(1, 9), echo()).await;
-    let error = shake_hands(&listening, b"revoada-raft/2").await.unwrap_err();
+    let error = shake_hands(&listening, b"revoada-raft/3").await.unwrap_err();
     assert!(error.to_string().to_lowercase().contains("application"), "{error}");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let newer = TlsAcceptor::from(tls::server(&key(1), &[b"revoada-raft/2"]).unwrap());
+    let newer = TlsAcceptor::from(tls::server(&key(1), &[b"revoada-raft/3"]).unwrap());
     let accepting = tokio::spawn(async move { newer.accept(listener.accept().await.unwrap().0).await.is_err() });
     let error = transport(2, 9)
         .connect(address, None, Protocol::Raft, SOON)
