@@ -241,10 +241,15 @@ impl Scenario {
             } else {
                 scenario.draw(&mut chance, places)
             };
-            // A copy may have come to vote when it goes, and what is gone for good must stay a minority.
+            // A copy may have come to vote when it goes, and what is gone for good must stay a minority. Of a node that is
+            // alone nobody could know that it is there twice.
             let copied = matches!(fault, Fault::CopiedKey(_) | Fault::LoneCopy(_));
             copies += u32::from(copied);
-            let fault = if copied && copies > 1 { Fault::Churn } else { fault };
+            let fault = if copied && (copies > 1 || places == 1) {
+                Fault::Churn
+            } else {
+                fault
+            };
             let most = (to_ms - at_ms).clamp(50, 6_000);
             let lasts_ms = chance.between(20, most);
             let gone_ms = match fault {
