@@ -30,12 +30,20 @@ pub enum Bug {
     CheckpointWithoutTail,
     /// A restore takes a revision that others may have seen already (etcd#16028).
     RevisionIsReused,
+    /// A restore leaves out the last resource of the snapshot.
+    RestoreLosesTheLast,
+    /// An acknowledgement of an entry of an older term counts as one of the leader's own (Raft §5.4.2).
+    CountsOldTerms,
     /// A node is promoted whether or not it has caught up.
     PromotesLaggards,
     /// A write whose outcome is unknown is tried again.
     RetriesUnknown,
     /// A voter whose log went back is let in.
     AdmitsForgetful,
+    /// A leader takes what a node once had for what it has, also if it came back on another disk.
+    TrustsOldProgress,
+    /// What a voter says is counted whatever disk it has, and it stands for election as well.
+    CountsOtherDisks,
     /// A truncation of the log is not written to the disk.
     ForgetsTruncation,
     /// More entries of one node are in flight than may be.
@@ -46,7 +54,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -58,9 +66,13 @@ impl Bug {
         ("parent-is-unchecked", Self::ParentIsUnchecked),
         ("checkpoint-without-tail", Self::CheckpointWithoutTail),
         ("revision-is-reused", Self::RevisionIsReused),
+        ("restore-loses-the-last", Self::RestoreLosesTheLast),
+        ("counts-old-terms", Self::CountsOldTerms),
         ("promotes-laggards", Self::PromotesLaggards),
         ("retries-unknown", Self::RetriesUnknown),
         ("admits-forgetful", Self::AdmitsForgetful),
+        ("trusts-old-progress", Self::TrustsOldProgress),
+        ("counts-other-disks", Self::CountsOtherDisks),
         ("forgets-truncation", Self::ForgetsTruncation),
         ("gathers-without-limit", Self::GathersWithoutLimit),
         ("acts-when-deposed", Self::ActsWhenDeposed),

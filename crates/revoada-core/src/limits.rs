@@ -186,6 +186,9 @@ pub const WITNESS_RETRY_MS: u64 = 500;
 pub const WITNESSED_BLOCKS_MAX: u64 = 256;
 /// The pause between two attempts to form a cluster, in milliseconds.
 pub const FORMATION_PAUSE_MS: u64 = 50;
+/// How long a founder that could vote waits for more founders than a majority, which make its disk known to those that come
+/// later, in milliseconds.
+pub const FORMATION_PATIENCE_MS: u64 = 5_000;
 /// The longest pause between two such attempts while another node refuses this one, in milliseconds.
 pub const FORMATION_REFUSED_PAUSE_MS_MAX: u64 = 2_000;
 /// How long after its own start a node takes another one that it never heard of for dead, in milliseconds.

@@ -110,6 +110,19 @@ pub fn replace(files: &dyn Files, path: &Path, bytes: &[u8]) -> io::Result<()> {
     files.rename(&part, path)
 }
 
+/// The same, and durable when it returns.
+pub fn replace_durably(files: &dyn Files, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let file = files.create(&part)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    files.rename(&part, path)?;
+    match path.parent() {
+        Some(folder) => files.sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
 /// A file read, or written, from its beginning to its end.
 #[derive(Debug)]
 pub struct Sequential {

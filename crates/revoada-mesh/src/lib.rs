@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod consensus;
+pub mod disk_id;
 pub mod failpoints;
 pub mod files;
 pub mod identity;

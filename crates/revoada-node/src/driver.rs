@@ -310,7 +310,7 @@ impl<R: Runtime> Driver<R> {
     /// Plans and carries out until nothing is left, or something has to be waited for.
     async fn reconcile(&self) {
         let _acting = self.acting.lock().await;
-        if let Err(error) = self.end_joint().await {
+        if let Err(error) = self.settle_membership().await {
             tracing::info!(
                 error = &error as &dyn std::error::Error,
                 "a membership change is not at its end yet"
@@ -349,10 +349,14 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Ends a joint membership that its leader began and did not end, because it died or had no more patience. Without
-    /// this nobody would, and every plan would wait for it.
-    async fn end_joint(&self) -> Result<(), StepError> {
+    /// this nobody would, and every plan would wait for it. Then names the disks of voters that are not named yet.
+    async fn settle_membership(&self) -> Result<(), StepError> {
         let limit = Duration::from_millis(limits::MEMBERSHIP_CHANGE_MS_MAX);
-        match R::timeout(limit, self.consensus.end_joint()).await {
+        let end = async {
+            self.consensus.end_joint().await?;
+            self.consensus.settle_seats().await
+        };
+        match R::timeout(limit, end).await {
             Ok(ended) => ended.map_err(StepError::from),
             Err(_) => Err(StepError::Slow),
         }

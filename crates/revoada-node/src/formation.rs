@@ -2,7 +2,13 @@
 //! founders has said that it was never formed.
 //!
 //! All of them write the same, because it follows from the genesis; so it does no harm if several do. The majority is
-//! asked so that a founder whose disk was emptied does not start over beside a cluster that lives.
+//! asked so that a founder whose disk was emptied does not start over beside a cluster that lives; and each founder writes
+//! down which disk of every other it saw first. Only one whose disk is the first to a majority of the others begins, or
+//! votes before the membership names disks: if its disk was emptied after it had voted, then a founder knows of that, also
+//! where all those that voted with it are away. With three founders this takes both others, with five three of four.
+//!
+//! Founders that do not come are waited for as long as [`limits::FORMATION_PATIENCE_MS`]; then a majority that counts the
+//! node itself is enough. What is lost by that is said in the log, and is back once those that were missing have been there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -16,8 +22,8 @@ use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::consensus::peers::Peers;
-use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime};
-use revoada_mesh::transport::{ConnectError, Protocol};
+use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, elapsed};
+use revoada_mesh::transport::{ConnectError, Hello, Protocol};
 
 use crate::driver::Spoke;
 
@@ -32,6 +38,10 @@ pub(crate) async fn run<R: Runtime>(
 ) {
     let first_voters = genesis.first_voters();
     let majority = genesis.founders().len() / 2 + 1;
+    let vouchers_min = vouchers_min(genesis.founders().len());
+    let mut vouchers = BTreeSet::new();
+    let patience = Duration::from_millis(limits::FORMATION_PATIENCE_MS);
+    let mut few_since = None;
     let mut refusals = Refusals::new();
     let mut pause = Duration::from_millis(limits::FORMATION_PAUSE_MS);
     loop {
@@ -42,15 +52,47 @@ pub(crate) async fn run<R: Runtime>(
         let now = InstantOf::<R>::now();
         let spoke_now = answers.keys().map(|id| (*id, now));
         spoke.lock().formed_with.extend(spoke_now);
-        let formed = answers.values().any(|formed| *formed);
+        let mine = consensus.shown();
+        let founders = answers
+            .iter()
+            .filter(|(id, _)| genesis.founders().contains_key(id) && **id != me);
+        // What a founder has once told it has durably, and never takes back.
+        let told = founders.filter(|(_, hello)| hello.your_first_disk == Some(mine.disk));
+        vouchers.extend(told.map(|(id, _)| *id));
+        if vouchers.len() + 1 >= majority {
+            few_since.get_or_insert(now);
+        }
+        let waited = few_since.is_some_and(|since| elapsed::<R>(since) >= patience);
+        if waited && vouchers.len() < vouchers_min && !mine.vouched {
+            tracing::warn!(
+                "this cluster is born without all of its founders: until those that are missing have been there, an emptied \
+                 disk of a founder cannot be told from a new one where nobody else is"
+            );
+        }
+        if !mine.vouched
+            && (vouchers.len() >= vouchers_min || waited)
+            && let Err(error) = consensus.vouch().await
+        {
+            tracing::warn!(%error, "cannot note that this disk is vouched for");
+        }
+        let formed = answers.values().any(|hello| hello.formed);
         let blank = answers
             .iter()
             .filter(|(id, _)| genesis.founders().contains_key(id) && **id != me)
             .count()
             + 1;
+        let ready = |id: &&NodeId| match **id == me {
+            true => consensus.shown().vouched,
+            false => answers.get(*id).is_some_and(|hello| hello.shown.vouched),
+        };
+        let ready_voters = first_voters.iter().filter(ready).count();
         if formed {
             tracing::debug!("a founder is formed already: waiting for the leader");
-        } else if blank >= majority && first_voters.contains(&me) {
+        } else if blank >= majority
+            && ready(&&me)
+            && ready_voters > first_voters.len() / 2
+            && first_voters.contains(&me)
+        {
             match consensus.form(&first_voters).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "cannot write the first membership"),
@@ -64,21 +106,29 @@ pub(crate) async fn run<R: Runtime>(
     }
 }
 
+/// How many of the other founders have to vouch for a disk: any two such lots have a founder in common.
+const fn vouchers_min(founders: usize) -> usize {
+    match founders.saturating_sub(1) {
+        0 => 0,
+        others => others / 2 + 1,
+    }
+}
+
 /// The refusals that were logged: each is once, and not at every attempt.
 type Refusals = BTreeMap<SocketAddr, String>;
 
-/// Which nodes answered, and whether each was ever formed; and whether any of them refused this node, or it them.
+/// Which nodes answered, and what; and whether any of them refused this node, or it them.
 async fn ask<R: Runtime>(
     seeds: &BTreeSet<SocketAddr>,
     peers: &Peers<R>,
     refusals: &mut Refusals,
-) -> (BTreeMap<NodeId, bool>, bool) {
+) -> (BTreeMap<NodeId, Hello>, bool) {
     let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
     let asked = seeds.iter().map(|seed| async move {
         match peers.transport().connect(*seed, None, Protocol::Forward, limit).await {
             Ok(connection) => {
                 peers.book().learn(connection.peer, connection.hello.address);
-                Some(Ok((connection.peer, connection.hello.formed)))
+                Some(Ok((connection.peer, connection.hello)))
             }
             Err(error @ (ConnectError::RefusedByPeer { .. } | ConnectError::RefusedHere { .. })) => {
                 Some(Err((*seed, error)))
@@ -91,8 +141,8 @@ async fn ask<R: Runtime>(
     let mut refused = false;
     for answer in futures::future::join_all(asked).await.into_iter().flatten() {
         match answer {
-            Ok((peer, formed)) => {
-                answers.insert(peer, formed);
+            Ok((peer, hello)) => {
+                answers.insert(peer, hello);
             }
             Err((seed, error)) => {
                 refused = true;

@@ -7,7 +7,8 @@ use parking_lot::RwLock;
 use revoada_attest::NodeId;
 use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::genesis::Genesis;
-use revoada_mesh::consensus::Consensus;
+use revoada_mesh::consensus::{Consensus, Seat};
+use revoada_mesh::disk_id::DiskId;
 use revoada_mesh::runtime::{Runtime, Tokio, Watched, newest, wait_until};
 use revoada_mesh::transport::{Gate, Hello, Refusal, RefusalKind, Transport};
 
@@ -28,12 +29,9 @@ pub(crate) struct NodeGate<R: Runtime = Tokio> {
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl<R: Runtime> Gate for NodeGate<R> {
-    fn hello(&self) -> Hello {
-        let (term, last_index) = self
-            .consensus
-            .read()
-            .as_ref()
-            .map_or(self.opened_at, Consensus::position);
+    fn hello(&self, to: &NodeId) -> Hello {
+        let consensus = self.consensus.read().clone();
+        let (term, last_index) = consensus.as_ref().map_or(self.opened_at, Consensus::position);
         Hello {
             cluster: self.genesis.digest(),
             name: self.name.clone(),
@@ -43,15 +41,21 @@ impl<R: Runtime> Gate for NodeGate<R> {
             formed: last_index > 0 || self.positions.any(),
             term,
             last_index,
+            shown: consensus.map(|consensus| consensus.shown()).unwrap_or_default(),
+            your_first_disk: self.positions.first_disk_told(to),
         }
     }
 
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal> {
-        let decided = self.decide(peer, hello, self.standing(peer));
+        let standing = self.standing(peer);
+        let decided = self.decide(peer, hello, standing);
         let went_back = decided
             .as_ref()
-            .is_err_and(|refusal| refusal.kind == RefusalKind::LogWentBack);
-        self.positions.answered(peer, went_back);
+            .is_err_and(|refusal| matches!(refusal.kind, RefusalKind::LogWentBack | RefusalKind::OtherDisk));
+        self.positions.answered(peer, went_back || is_unproved(standing, hello));
+        if decided.is_ok() && self.genesis.founders().contains_key(peer) && hello.shown.disk != DiskId::default() {
+            self.positions.saw_disk(*peer, hello.shown.disk);
+        }
         decided
     }
 
@@ -86,6 +90,8 @@ struct Standing {
     known: bool,
     /// Whether it votes.
     votes: bool,
+    /// Which disk of it counts.
+    seat: Option<Seat>,
 }
 
 impl<R: Runtime> NodeGate<R> {
@@ -97,6 +103,7 @@ impl<R: Runtime> NodeGate<R> {
                 member,
                 known,
                 votes: consensus.view().voters.contains(peer),
+                seat: consensus.seat(peer),
             }
         })
     }
@@ -137,6 +144,27 @@ impl<R: Runtime> NodeGate<R> {
             );
         }
         self.belongs(peer, them, standing)?;
+        let votes = standing
+            .filter(|standing| standing.votes)
+            .and_then(|standing| standing.seat);
+        let votes_with = match votes {
+            Some(Seat::Disk(disk)) => Some(disk),
+            Some(Seat::Founder) => self.positions.first_disk(peer),
+            Some(Seat::Any) | None => None,
+        };
+        if let Some(disk) = votes_with
+            && disk != hello.shown.disk
+            && !is_planted(Bug::CountsOtherDisks)
+        {
+            return refuse(
+                RefusalKind::OtherDisk,
+                format!(
+                    "{them} is a voter on another disk: it says {}, and {disk} votes; its disk was emptied, or its key \
+                     copied, and it may vote again only after it was replaced",
+                    hello.shown.disk
+                ),
+            );
+        }
         let claimed = Position {
             term: hello.term,
             index: hello.last_index,
@@ -158,6 +186,12 @@ impl<R: Runtime> NodeGate<R> {
     }
 }
 
+/// Whether it votes by the first membership, and too few vouch for its disk: nobody counts what it says. Where that lasts, it
+/// is as lost as a voter whose log went back, and can be taken in again as such; it may come in meanwhile, to be vouched for.
+fn is_unproved(standing: Option<Standing>, hello: &Hello) -> bool {
+    standing.is_some_and(|standing| standing.votes && standing.seat == Some(Seat::Founder)) && !hello.shown.vouched
+}
+
 fn unknown(me: &str, them: &str, peer: &NodeId) -> String {
     format!("{me} does not know the key {peer}, which calls itself {them}")
 }
@@ -167,6 +201,7 @@ mod tests {
     use revoada_attest::{Digest, NodeKey};
     use revoada_core::declaration::{ClusterDeclaration, prescribed_for};
     use revoada_core::genesis::Founder;
+    use revoada_mesh::disk_id::Shown;
     use revoada_mesh::files::SystemFiles;
 
     use super::*;
@@ -196,29 +231,40 @@ mod tests {
             name: "node-2".to_owned(),
             term,
             last_index,
-            ..gate.hello()
+            shown: Shown {
+                disk: DISK,
+                vouched: true,
+            },
+            ..gate.hello(&id(2))
         }
     }
+
+    const DISK: DiskId = DiskId::of([7; 8]);
+    const OTHER_DISK: DiskId = DiskId::of([9; 8]);
 
     const VOTER: Option<Standing> = Some(Standing {
         member: true,
         known: true,
         votes: true,
+        seat: Some(Seat::Disk(DISK)),
     });
     const LEARNER: Option<Standing> = Some(Standing {
         member: true,
         known: true,
         votes: false,
+        seat: None,
     });
     const EVICTED: Option<Standing> = Some(Standing {
         member: false,
         known: true,
         votes: false,
+        seat: None,
     });
     const NOBODY: Option<Standing> = Some(Standing {
         member: false,
         known: false,
         votes: false,
+        seat: None,
     });
 
     #[test]
@@ -252,6 +298,39 @@ mod tests {
     }
 
     #[test]
+    fn a_voter_votes_with_one_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path());
+        let founder = Some(Standing {
+            seat: Some(Seat::Founder),
+            ..VOTER.unwrap()
+        });
+        let on = |disk| Hello {
+            shown: Shown { disk, vouched: false },
+            ..says(&gate, 5, 100)
+        };
+        let decided = |node, disk, standing| {
+            gate.decide(&id(node), &on(disk), standing)
+                .map_err(|refusal| refusal.kind)
+        };
+        assert_eq!(decided(2, DISK, VOTER), Ok(()));
+        assert_eq!(decided(2, OTHER_DISK, VOTER), Err(RefusalKind::OtherDisk));
+        assert_eq!(decided(2, OTHER_DISK, LEARNER), Ok(()));
+        // In the first membership that is the first one that was seen.
+        assert_eq!(decided(2, OTHER_DISK, founder), Ok(()));
+        gate.admit(&id(2), &on(DISK)).unwrap();
+        gate.admit(&id(2), &on(OTHER_DISK)).unwrap();
+        assert_eq!(decided(2, DISK, founder), Ok(()));
+        assert_eq!(decided(2, OTHER_DISK, founder), Err(RefusalKind::OtherDisk));
+        // It is told once it is durable, and after a restart as well.
+        assert_eq!(gate.hello(&id(2)).your_first_disk, None);
+        gate.positions.save_disks();
+        assert_eq!(gate.hello(&id(2)).your_first_disk, Some(DISK));
+        let positions: Positions = Positions::open(Arc::new(SystemFiles::default()), dir.path().join("positions.json"));
+        assert_eq!(positions.first_disk_told(&id(2)), Some(DISK));
+    }
+
+    #[test]
     fn a_refusal_names_both_sides_and_what_does_not_fit() {
         let dir = tempfile::tempdir().unwrap();
         let gate = gate(dir.path());
@@ -280,7 +359,7 @@ mod tests {
     #[test]
     fn before_consensus_runs_the_hello_tells_what_was_found_on_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let hello = gate(dir.path()).hello();
+        let hello = gate(dir.path()).hello(&id(2));
         assert_eq!((hello.term, hello.last_index, hello.formed), (3, 9, true));
     }
 }

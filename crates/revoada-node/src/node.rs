@@ -16,6 +16,7 @@ use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::topology::TopologyStrategy;
 use revoada_mesh::consensus::{CheckpointRule, Consensus, ConsensusConfig};
+use revoada_mesh::disk_id::DiskId;
 use revoada_mesh::identity;
 use revoada_mesh::keyspace::{Clock, RAFT_CAPABILITIES, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
@@ -354,6 +355,12 @@ impl Services {
         let me = key.id();
         let address = config.address();
 
+        let mut random = [0; 8];
+        (options.entropy)(&mut random).map_err(|source| BootError::Folder {
+            verb: "draw a name for the disk of",
+            path: folder.clone(),
+            source,
+        })?;
         let seeds = config.seeds.iter().copied().filter(|seed| *seed != address);
         let member_options = MemberOptions {
             name: config.name.clone(),
@@ -369,6 +376,7 @@ impl Services {
                 snapshot_interval: strategy.consensus.snapshot_interval,
                 checkpoints: CheckpointRule::default(),
                 log: options.log.clone(),
+                new_disk: DiskId::of(random),
             },
             clock_ms: options.clock_ms.clone(),
         };

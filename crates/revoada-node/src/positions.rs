@@ -1,19 +1,27 @@
-//! How far each other node's log had come, as far as this node knows: a voter that comes back behind that went back.
+//! How far each other node's log had come, as far as this node knows: a voter that comes back behind that went back; and
+//! the first disk that each other founder was seen on.
 //!
 //! A disk that was restored or emptied forgets votes and acknowledged entries, and its node could then vote a second time
 //! in one term. Its peers remember. Kept on disk without a sync: this is a second line of defence, and the first one,
 //! the node's own log, never loses what it acknowledged.
+//!
+//! The first disks are synced before they are told. They count until the first membership names disks, and only where a
+//! majority of founders tells the same ([`revoada_mesh::consensus::Seat::Founder`]). None is ever taken back.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
-use revoada_mesh::files::{Files, read_whole, replace};
+use revoada_mesh::disk_id::DiskId;
+use revoada_mesh::files::{Files, read_whole, replace, replace_durably};
 use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Ticks, Tokio, elapsed};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// A position in the log. Both numbers are ones that the node cannot lose by a crash: whoever calls
 /// [`Positions::saw`] vouches for that.
@@ -29,12 +37,18 @@ pub(crate) struct Position {
 pub(crate) struct Positions<R: Runtime = Tokio> {
     files: Arc<dyn Files>,
     path: PathBuf,
+    disks_path: PathBuf,
+    /// A first disk is to be written down.
+    due: Notify,
     known: Mutex<Known<R>>,
 }
 
 struct Known<R: Runtime> {
     positions: BTreeMap<NodeId, Position>,
     changed: bool,
+    /// The first disk of each founder, and those that are durable here.
+    disks: BTreeMap<NodeId, DiskId>,
+    told: BTreeMap<NodeId, DiskId>,
     refused: BTreeMap<NodeId, Refusals<InstantOf<R>>>,
 }
 
@@ -56,21 +70,60 @@ const SAVE_PAUSE: Duration = Duration::from_secs(1);
 impl<R: Runtime> Positions<R> {
     /// Reads what was remembered. A file that cannot be read counts as nothing remembered, and says so in the log.
     pub fn open(files: Arc<dyn Files>, path: PathBuf) -> Self {
-        let positions = match read_whole(&*files, &path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::warn!(path = %path.display(), %error, "the positions of other nodes cannot be read");
-                BTreeMap::new()
-            }),
-            Err(_) => BTreeMap::new(),
-        };
+        let disks_path = path.with_file_name("disks.json");
+        let positions = read(&*files, &path);
+        let disks: BTreeMap<NodeId, DiskId> = read(&*files, &disks_path);
         Self {
             files,
             path,
+            disks_path,
+            due: Notify::new(),
             known: Mutex::new(Known {
                 positions,
                 changed: false,
+                told: disks.clone(),
+                disks,
                 refused: BTreeMap::new(),
             }),
+        }
+    }
+
+    /// Remembers the disk of a founder, if it is the first one that is seen of it.
+    pub fn saw_disk(&self, node: NodeId, disk: DiskId) {
+        let mut known = self.known.lock();
+        if let Entry::Vacant(first) = known.disks.entry(node) {
+            first.insert(disk);
+            self.due.notify_one();
+        }
+    }
+
+    /// The first disk of a founder that was seen, if any.
+    pub fn first_disk(&self, node: &NodeId) -> Option<DiskId> {
+        self.known.lock().disks.get(node).copied()
+    }
+
+    /// The same once it is durable here.
+    pub fn first_disk_told(&self, node: &NodeId) -> Option<DiskId> {
+        self.known.lock().told.get(node).copied()
+    }
+
+    /// Writes the first disks down, if any is new; they are told from then on. Blocks as [`Positions::save`] does.
+    pub fn save_disks(&self) {
+        let disks = {
+            let known = self.known.lock();
+            if known.disks == known.told {
+                return;
+            }
+            known.disks.clone()
+        };
+        let written = serde_json::to_vec(&disks)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| replace_durably(&*self.files, &self.disks_path, &bytes));
+        match written {
+            Ok(()) => self.known.lock().told = disks,
+            Err(error) => {
+                tracing::warn!(path = %self.disks_path.display(), %error, "the first disks of other nodes cannot be saved");
+            }
         }
     }
 
@@ -153,13 +206,31 @@ impl<R: Runtime> Positions<R> {
     }
 }
 
+fn read<T: DeserializeOwned>(files: &dyn Files, path: &Path) -> BTreeMap<NodeId, T> {
+    let Ok(bytes) = read_whole(files, path) else {
+        return BTreeMap::new();
+    };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "what is known of other nodes cannot be read");
+        BTreeMap::new()
+    })
+}
+
 /// Saves the positions again and again, on a thread where that may take its time.
 pub(crate) async fn keep<R: Runtime>(positions: Arc<Positions<R>>) {
     let mut pauses = Ticks::<R>::every(SAVE_PAUSE);
     loop {
-        pauses.tick().await;
+        tokio::select! {
+            biased;
+            () = positions.due.notified() => {}
+            () = pauses.tick() => {}
+        }
         let positions = positions.clone();
-        if let Err(error) = R::blocking(move || positions.save()).await {
+        let save = move || {
+            positions.save_disks();
+            positions.save();
+        };
+        if let Err(error) = R::blocking(save).await {
             tracing::warn!(%error, "the positions of other nodes were not saved");
         }
     }

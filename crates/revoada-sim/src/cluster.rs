@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::genesis::Genesis;
 use revoada_mesh::consensus::{CheckpointRule, Consensus, ConsensusConfig};
+use revoada_mesh::disk_id::DiskId;
 use revoada_mesh::files::Files as _;
 use revoada_mesh::keyspace::{Clock, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
@@ -218,10 +219,9 @@ impl Cluster {
     }
 
     /// Starts a second process with the key of the node at a place, on the spare machine and with an empty disk; false if
-    /// that machine is on already, or the node is not up. It ends with the node: a copy that is there alone is a node with
-    /// an empty disk, which is another fault.
+    /// that machine is on already.
     pub fn start_copy(self: &Arc<Self>, of: Place) -> bool {
-        if self.standing(self.spare()) != Standing::Off || self.standing(of) != Standing::Up {
+        if self.standing(self.spare()) != Standing::Off {
             return false;
         }
         {
@@ -302,6 +302,7 @@ impl Cluster {
                     driver: Some(Arc::new(SimLogDriver(disk))),
                     ..LogOptions::default()
                 },
+                new_disk: DiskId::of(chance.draw().to_le_bytes()),
             },
             clock_ms: clock_ms.clone(),
         };
@@ -410,9 +411,6 @@ impl Cluster {
     }
 
     fn end(&self, place: Place, standing: Standing, with_power: bool) {
-        if place != self.spare() && self.machines[self.spare()].lock().whose == place {
-            self.kill(self.spare(), true);
-        }
         let (process, running, disk) = {
             let mut machine = self.machines[place].lock();
             machine.standing = standing;

@@ -1,12 +1,13 @@
 //! Carries out a schedule of faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::executor::SimRuntime;
 use openraft_rt::AsyncRuntime;
 use parking_lot::Mutex;
+use revoada_attest::NodeId;
 use revoada_core::declaration::ClusterDeclaration;
 use revoada_core::genesis::Genesis;
 use revoada_mesh::runtime::Runtime;
@@ -14,17 +15,13 @@ use revoada_mesh::runtime::Runtime;
 use crate::cluster::{Cluster, Standing};
 use crate::disk::Ills;
 use crate::entropy::Chance;
-use crate::plan::{Fault, Planned, Whom};
+use crate::plan::{Fault, OLD_DISK_OFF_MS, Planned, Whom};
 use crate::runtime::{RIGHT, Sim};
 use crate::wire::{Place, Quality};
 use crate::workload::Clients;
 
 /// How many faults of each kind have happened.
 pub type Counts = Arc<Mutex<BTreeMap<&'static str, u64>>>;
-
-/// How long a machine is off while it is given its old disk, in milliseconds: longer than the others need to write down how
-/// far it had come.
-const OLD_DISK_OFF_MS: u64 = 1_500;
 
 /// Does what is planned, each at its time; returns at once.
 pub fn carry_out(clients: &Clients, plan: &[Planned], counts: &Counts) {
@@ -65,7 +62,9 @@ async fn one(clients: &Clients, planned: &Planned, counts: &Counts) {
         | Fault::EmptyDisk(whom)
         | Fault::OldDisk(whom)
         | Fault::CopiedKey(whom)
+        | Fault::LoneCopy(whom)
         | Fault::OtherDeclaration(whom, _) => at(cluster, *whom),
+        Fault::Starve => cluster.leader(),
         Fault::PowerLossOfAll
         | Fault::SlowDisks(_)
         | Fault::CutPair(..)
@@ -248,6 +247,49 @@ async fn one(clients: &Clients, planned: &Planned, counts: &Counts) {
             // Whoever heard of the copy takes it for the newer process of the two, until there is another.
             cluster.kill(place, false);
             cluster.start(place);
+        }
+        Fault::LoneCopy(_) => {
+            cluster.kill(place, false);
+            let copied = cluster.start_copy(place);
+            SimRuntime::sleep(lasts / 2).await;
+            cluster.start(place);
+            if !copied {
+                return;
+            }
+            SimRuntime::sleep(lasts / 2).await;
+            cluster.kill(cluster.spare(), true);
+            cluster.kill(place, false);
+            cluster.start(place);
+        }
+        Fault::Starve => {
+            let Some(running) = cluster.running(place) else { return };
+            let view = running.consensus().view();
+            let places = |ids: &BTreeSet<NodeId>| -> Vec<Place> {
+                ids.iter()
+                    .filter_map(|id| cluster.place_of(id))
+                    .filter(|other| *other != place)
+                    .collect()
+            };
+            let standbys = places(&view.learners);
+            let ways: Vec<_> = standbys
+                .iter()
+                .flat_map(|standby| [(place, *standby), (*standby, place)])
+                .collect();
+            for (from, to) in &ways {
+                cluster.net.cut(*from, *to, true);
+            }
+            SimRuntime::sleep(lasts / 2).await;
+            let victim = places(&view.voters).first().copied();
+            if let Some(victim) = victim {
+                cluster.kill(victim, false);
+            }
+            SimRuntime::sleep(lasts / 2).await;
+            for (from, to) in &ways {
+                cluster.net.cut(*from, *to, false);
+            }
+            if let Some(victim) = victim {
+                cluster.start(victim);
+            }
         }
         Fault::Churn => {
             let chance = Chance::of(cluster.seed, &format!("churn {}", planned.number));

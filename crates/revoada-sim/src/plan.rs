@@ -13,6 +13,10 @@ use crate::wire::Place;
 /// between two times that it is written, and some rounds of gossip.
 const REMEMBERED_MS: u64 = 1_300;
 
+/// How long a machine is off while it is given its old disk, in milliseconds: longer than the others need to write down how
+/// far it had come.
+pub const OLD_DISK_OFF_MS: u64 = 1_500;
+
 /// Which machine a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whom {
@@ -80,6 +84,10 @@ pub enum Fault {
     OldDisk(Whom),
     /// A second machine runs with a copy of its key, and a disk of its own; then its node is started again.
     CopiedKey(Whom),
+    /// The same while its node is away, which comes back beside it half-way.
+    LoneCopy(Whom),
+    /// Whoever leads reaches no standby, and all others do; half-way a voter dies.
+    Starve,
     /// Operators who do not know of each other want one role after the other.
     Churn,
     /// The node is started with another declaration than the others have, of so many standbys; then with theirs again.
@@ -114,6 +122,8 @@ impl Fault {
             Self::EmptyDisk(_) => "empty-disk",
             Self::OldDisk(_) => "old-disk",
             Self::CopiedKey(_) => "copied-key",
+            Self::LoneCopy(_) => "lone-copy",
+            Self::Starve => "starve",
             Self::Churn => "churn",
             Self::OtherDeclaration(..) => "other-declaration",
         }
@@ -206,8 +216,19 @@ impl Scenario {
         }
         // One disk at most breaks its promise: a majority has to be left that remembers, which one or two are not.
         let mut forgetful = scenario == Self::Amnesia && places > 2;
+        let mut copies = 0;
         let gap = chance.between(400, 2_500);
         let mut at_ms = from_ms + chance.below(gap);
+        if forgetful && chance.permille(150) {
+            // While the cluster is born, when nobody remembers much.
+            forgetful = false;
+            plan.push(Planned {
+                number: 0,
+                at_ms: chance.below(from_ms),
+                lasts_ms: chance.between(20, 3_000),
+                fault: Fault::EmptyDisk(Whom::At(chance.below(places as u64) as Place)),
+            });
+        }
         while at_ms < to_ms {
             let fault = if forgetful {
                 forgetful = false;
@@ -220,20 +241,48 @@ impl Scenario {
             } else {
                 scenario.draw(&mut chance, places)
             };
+            // A copy may have come to vote when it goes, and what is gone for good must stay a minority. Of a node that is
+            // alone nobody could know that it is there twice.
+            let copied = matches!(fault, Fault::CopiedKey(_) | Fault::LoneCopy(_));
+            copies += u32::from(copied);
+            let fault = if copied && (copies > 1 || places == 1) {
+                Fault::Churn
+            } else {
+                fault
+            };
             let most = (to_ms - at_ms).clamp(50, 6_000);
             let lasts_ms = chance.between(20, most);
             let gone_ms = match fault {
-                Fault::Rot(_) | Fault::EmptyDisk(_) => at_ms,
+                Fault::Rot(_) => at_ms,
                 Fault::OldDisk(_) => at_ms + lasts_ms,
                 _ => 0,
             };
-            plan.push(Planned {
-                number: plan.len(),
-                at_ms,
-                lasts_ms,
-                fault,
-            });
-            // The others remember how far it had come only if they were there until it was gone, and had it written down.
+            let old_disk = match fault {
+                Fault::OldDisk(Whom::At(place)) => Some(place),
+                _ => None,
+            };
+            let mut push = |at_ms, lasts_ms, fault| {
+                plan.push(Planned {
+                    number: plan.len(),
+                    at_ms,
+                    lasts_ms,
+                    fault,
+                });
+            };
+            push(at_ms, lasts_ms, fault);
+            if let Some(place) = old_disk.filter(|_| chance.permille(500)) {
+                // One that lacks much and remembers well, and the leader dies when the old disk is back: if it votes for
+                // that one, what was committed is gone.
+                let other = (place + 1 + chance.below(places as u64 - 1) as Place) % places;
+                let back_ms = gone_ms + OLD_DISK_OFF_MS + chance.between(20, 400);
+                push(
+                    at_ms,
+                    back_ms + 1_000 - at_ms,
+                    Fault::SlowDisk(Whom::At(other), 400_000),
+                );
+                push(back_ms, chance.between(1_000, 4_000), Fault::Kill(Whom::Leader));
+            }
+            // Of a disk that is older than it was, the others remember how far it had come only if they were there until it was gone, and had it written down.
             at_ms = (at_ms + chance.between(50, 2 * gap)).max(gone_ms + REMEMBERED_MS);
         }
         plan
@@ -275,6 +324,7 @@ impl Scenario {
                 side.dedup();
                 Fault::Split(side)
             }
+            (1, 2) if chance.permille(300) => Fault::Starve,
             (1, 2) => Fault::CutPair(a, b),
             (1, 3) => Fault::Slow {
                 jitter_us: chance.between(2_000, 120_000),
@@ -290,7 +340,8 @@ impl Scenario {
             (2, 3) => Fault::FailingSync(whom),
             (2, 4) => Fault::FullDisk(whom),
             (2, _) => Fault::PowerLossOfAll,
-            (4, 0 | 1) => Fault::CopiedKey(whom),
+            (4, 0) => Fault::CopiedKey(whom),
+            (4, 1) => Fault::LoneCopy(whom),
             (4, 2 | 3) => Fault::Churn,
             (4, _) => Fault::OtherDeclaration(whom, chance.between(0, 5) as u32),
             (_, 0..=2) => {

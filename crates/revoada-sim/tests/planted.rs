@@ -11,17 +11,22 @@ fn scenario(bug: Bug) -> Scenario {
         Bug::AcknowledgesBeforeSync | Bug::ForgetsTheVote | Bug::ForgetsTruncation | Bug::CheckpointWithoutTail => {
             Scenario::Disks
         }
-        Bug::AdmitsForgetful => Scenario::Amnesia,
+        Bug::AdmitsForgetful | Bug::TrustsOldProgress => Scenario::Amnesia,
+        Bug::CountsOtherDisks => Scenario::Members,
         Bug::VotesForAnybody
+        | Bug::CountsOldTerms
+        | Bug::PromotesLaggards
         | Bug::ReadsStale
         | Bug::ReadsBeforeApplied
         | Bug::RetriesUnknown
         | Bug::ActsWhenDeposed => Scenario::Network,
         Bug::SkipsDamping => Scenario::Everything,
-        Bug::PromotesLaggards | Bug::ParentIsUnchecked => Scenario::Processes,
-        Bug::WatchLosesEvents | Bug::WatchRepeatsEvents | Bug::RevisionIsReused | Bug::GathersWithoutLimit => {
-            Scenario::Calm
-        }
+        Bug::ParentIsUnchecked => Scenario::Processes,
+        Bug::RestoreLosesTheLast
+        | Bug::WatchLosesEvents
+        | Bug::WatchRepeatsEvents
+        | Bug::RevisionIsReused
+        | Bug::GathersWithoutLimit => Scenario::Calm,
     }
 }
 

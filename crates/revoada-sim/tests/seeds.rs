@@ -82,6 +82,25 @@ fn a_standby_with_an_empty_disk_gets_the_log_again() {
     }
 }
 
+/// With what a voter says counted whatever its disk, a copy of a key that is there while its original is away votes a second
+/// time here.
+#[test]
+fn a_copied_key_votes_for_nobody() {
+    assert_eq!(run(30, &options(Scenario::Members)).violation, None);
+}
+
+/// A voter came back on another disk while those were away who remembered the first one.
+#[test]
+fn a_voter_on_another_disk_is_kept_out_where_nobody_remembers_the_first() {
+    let seven = Options {
+        nodes: 7,
+        faults_ms: 15_000,
+        ..options(Scenario::Amnesia)
+    };
+    assert_eq!(run(15, &seven).violation, None);
+    assert_eq!(run(13, &options(Scenario::Members)).violation, None);
+}
+
 /// The trace of one seed, in a process of its own.
 #[test]
 fn one_seed_twice_in_two_processes_gives_one_trace() {

@@ -333,6 +333,9 @@ impl Keyspace {
             }
             sorted.insert(key, value);
         }
+        if is_planted(Bug::RestoreLosesTheLast) {
+            sorted.pop_last();
+        }
         let mut writing = Writing {
             revision: above + 1,
             changes: 0,

@@ -61,6 +61,8 @@ struct Choice<'a> {
     /// Who enters.
     fill: Vec<&'a NodeRecord>,
     prepare: BTreeSet<NodeId>,
+    /// Whether the one exchange is for a better spread alone.
+    spreads: bool,
     why: Vec<String>,
 }
 
@@ -71,6 +73,7 @@ impl Shape {
         choice.fill_places();
         choice.grant_wishes();
         choice.drop_surplus();
+        choice.spread_again();
         choice.settle()
     }
 
@@ -128,6 +131,9 @@ fn crowd(draft: &Draft<'_>, record: &NodeRecord, among: &[&NodeRecord]) -> (usiz
     }
 }
 
+/// Chosen, spared, leading, fit, how crowded it stands, and its name backwards: the least goes first.
+type DropKey<'a> = (bool, bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>);
+
 /// Whether its promotion is committed and the membership has not followed.
 fn is_half_done(draft: &Draft<'_>, record: &NodeRecord) -> bool {
     record.moving == Some(Moving::Promoting) && !draft.observed.voters.contains(&record.id)
@@ -177,6 +183,7 @@ impl<'a> Choice<'a> {
             dropped,
             fill,
             prepare,
+            spreads: false,
             why,
         }
     }
@@ -259,7 +266,7 @@ impl<'a> Choice<'a> {
             // As if the asker voted already, which is what the choice is made from once its half is committed.
             let among: Vec<&NodeRecord> = self.stay.iter().chain(&self.fill).chain([&asker]).copied().collect();
             let victim = victim
-                .min_by_key(|(_, record)| self.drop_key(record, &among))
+                .min_by_key(|(_, record)| self.drop_key(record, &among, false))
                 .map(|(index, _)| index);
             let full = self.stay.len() + self.fill.len() == self.declared;
             match victim {
@@ -280,18 +287,15 @@ impl<'a> Choice<'a> {
     }
 
     /// Who goes first when somebody has to. Last of all a node that an exchange has just chosen, for a plan never
-    /// turns round; and the leader only if there is no other.
-    fn drop_key(
-        &self,
-        record: &'a NodeRecord,
-        among: &[&NodeRecord],
-    ) -> (bool, bool, bool, (isize, isize), std::cmp::Reverse<&'a str>) {
+    /// turns round; and the leader only if there is no other. With `spares` the word of an operator counts more than that.
+    fn drop_key(&self, record: &'a NodeRecord, among: &[&NodeRecord], spares: bool) -> DropKey<'a> {
         let (zone, rack) = crowd(self.draft, record, among);
         let crowded = (-zone.cast_signed(), -rack.cast_signed());
         let chosen = record.moving == Some(Moving::Promoting) || wants_in(record);
         let fit = record.is_fit() && !wants_out(record);
         (
             chosen,
+            spares && record.asked,
             record.id == self.draft.observed.leader,
             fit,
             crowded,
@@ -308,6 +312,8 @@ impl<'a> Choice<'a> {
         let begun_ms = half_done
             .and_then(|record| record.changed_at_ms)
             .unwrap_or(draft.now_ms);
+        // An exchange that no operator asked for takes nobody whom one did.
+        let spares = half_done.is_some_and(|record| !record.asked);
         let held = |record: &NodeRecord| record.is_damped(begun_ms) || record.is_damped(draft.now_ms);
         let nodes = draft.roles.members().count();
         while self.stay.len() > self.declared {
@@ -316,7 +322,7 @@ impl<'a> Choice<'a> {
                 .iter()
                 .enumerate()
                 .filter(|(_, record)| half_done.is_some() || !held(record));
-            let first = open.min_by_key(|(_, record)| (held(record), self.drop_key(record, &self.stay)));
+            let first = open.min_by_key(|(_, record)| (held(record), self.drop_key(record, &self.stay, spares)));
             let Some((index, _)) = first else {
                 self.why
                     .push("voters that are too many wait: a node changes its role at most once a minute".into());
@@ -329,6 +335,74 @@ impl<'a> Choice<'a> {
             let record = self.stay.remove(index);
             self.dropped.push((record, reason));
         }
+    }
+
+    /// Exchanges one voter for a worker that stands where fewer of them are: voters are spread when they are chosen, and a
+    /// zone that was lost is empty of them when it is back. Only in peace, where all that were declared vote, are there and
+    /// have caught up; one at a time, and the next no sooner than a minute later. Nobody is moved whose role an operator
+    /// asked for. The exchange is one joint change like any other, so at no time are fewer losses survived.
+    ///
+    /// Rejected: to choose all voters anew. Most would move for nothing.
+    fn spread_again(&mut self) {
+        let draft = self.draft;
+        let in_peace = self.stay.len() == self.declared
+            && self.fill.is_empty()
+            && self.dropped.is_empty()
+            && self.leave.is_empty()
+            && self.prepare.is_empty()
+            && draft.roles.members().all(|record| record.moving.is_none())
+            && self.stay.iter().all(|record| {
+                draft.is_ready(&record.id)
+                    && draft.observed.voters.contains(&record.id)
+                    && !record.is_damped(draft.now_ms)
+            });
+        if draft.intent.spread == Spread::None || !in_peace {
+            return;
+        }
+        // Each voter counts those that stand where it does, itself included: less is better.
+        let crowding = |voters: &[&NodeRecord]| {
+            let crowds = voters.iter().map(|record| crowd(draft, record, voters));
+            crowds.fold((0, 0), |(zones, racks), (zone, rack)| (zones + zone, racks + rack))
+        };
+        let now = crowding(&self.stay);
+        let movable = |record: &&NodeRecord| !record.asked && record.wish.is_none();
+        let candidates = self.candidates();
+        let open = || {
+            candidates
+                .iter()
+                .filter(|record| movable(record))
+                .filter(|record| !record.is_damped(draft.now_ms))
+        };
+        let judged = open().filter_map(|record| {
+            // Who would go if the first half were committed, which is what a plan behind that is made from.
+            let among: Vec<&NodeRecord> = self.stay.iter().chain([record]).copied().collect();
+            let goers = self.stay.iter().enumerate();
+            let (index, victim) = goers.min_by_key(|(_, goer)| self.drop_key(goer, &among, true))?;
+            let mut voters = self.stay.clone();
+            voters[index] = record;
+            let rank = (
+                crowding(&voters),
+                !draft.is_ready(&record.id),
+                draft.lag(&record.id),
+                &record.name,
+            );
+            movable(victim).then_some((rank, index, *record))
+        });
+        let Some((rank, index, record)) = judged.min_by(|a, b| a.0.cmp(&b.0)) else {
+            return;
+        };
+        if rank.0 >= now {
+            return;
+        }
+        if !draft.is_ready(&record.id) {
+            self.prepare.insert(record.id);
+            return;
+        }
+        self.spreads = true;
+        let victim = self.stay.remove(index);
+        let reason = format!("{} stands where fewer voters are", record.name);
+        self.dropped.push((victim, reason));
+        self.fill.push(record);
     }
 
     /// Brings the number to an odd one that can be had, and says which changes lead there.
@@ -431,6 +505,9 @@ impl<'a> Choice<'a> {
             let goer = goers.get(index);
             if let Some(record) = self.fill.get(index) {
                 let reason = match goer {
+                    Some((goer, _)) if self.spreads => {
+                        format!("replaces {}, which stands where more voters are", goer.name)
+                    }
                     Some((goer, _)) if wants_in(record) => format!("an operator asked for it; replaces {}", goer.name),
                     Some((goer, _)) => format!("replaces {}: {}", goer.name, what_ails(draft, goer)),
                     None => wanted_by(draft, self.declared, nodes),

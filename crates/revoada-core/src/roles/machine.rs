@@ -379,6 +379,7 @@ impl Roles {
             quarantined: None,
             drained: false,
             wish: None,
+            asked: false,
             evicted_at_ms: None,
         };
         self.nodes.insert(*node, record);
@@ -436,6 +437,7 @@ fn refuse_unfit(record: &NodeRecord) -> Result<(), TransitionRefused> {
 impl NodeRecord {
     fn change(&mut self, to: Role, moving: Option<Moving>, at_ms: u64) {
         self.role = to;
+        self.asked = self.wish == Some(to);
         self.moving = moving;
         self.changed_at_ms = Some(at_ms);
         // A change answers the wish, whichever it was: a wish is for the next change, not for ever.

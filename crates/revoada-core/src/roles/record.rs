@@ -83,6 +83,9 @@ pub struct NodeRecord {
     /// The role that an operator asked for: one that it does not have yet, or one without a vote that it is to keep.
     /// The node's next role change clears it.
     pub wish: Option<Role>,
+    /// Whether an operator asked for the role that it has: it is not moved for a better spread.
+    #[serde(default)]
+    pub asked: bool,
     /// When it was evicted.
     pub evicted_at_ms: Option<u64>,
 }

@@ -25,7 +25,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::seats::Seats;
 use super::types::{Entry, LogId, Types, Vote};
+use crate::disk_id::{DiskId, Shown};
 use crate::failpoints::{self, Point};
 use crate::log::{LogEngine, LogEntry};
 use crate::runtime::{Runtime, Tokio};
@@ -34,6 +36,7 @@ mod slot {
     pub const VOTE: u8 = 0;
     pub const COMMITTED: u8 = 1;
     pub const PURGED: u8 = 2;
+    pub const DISK: u8 = 3;
 }
 
 /// The newest entries, contiguous, up to the log's end.
@@ -120,6 +123,7 @@ pub struct LogStore<R: Runtime = Tokio> {
     vote: Arc<Mutex<Option<Vote>>>,
     /// The highest index that was ever durable here; it may have been cut off again since.
     durable: Arc<AtomicU64>,
+    seats: Arc<Seats>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -130,6 +134,7 @@ impl<R: Runtime> Clone for LogStore<R> {
             recent: self.recent.clone(),
             vote: self.vote.clone(),
             durable: self.durable.clone(),
+            seats: self.seats.clone(),
             runtime: PhantomData,
         }
     }
@@ -160,13 +165,52 @@ impl<R: Runtime> LogStore<R> {
             None => None,
         };
         let durable = Arc::new(AtomicU64::new(engine.bounds().last_index.unwrap_or_default()));
+        let shown = match engine.metadata(slot::DISK) {
+            Some(bytes) => decode(&bytes, "the disk's name")?,
+            None => Shown::default(),
+        };
         Ok(Self {
             engine,
             recent: Arc::default(),
             vote: Arc::new(Mutex::new(vote)),
             durable,
+            seats: Arc::new(Seats::new(shown)),
             runtime: PhantomData,
         })
+    }
+
+    /// Who votes, as a key and a disk.
+    pub fn seats(&self) -> &Arc<Seats> {
+        &self.seats
+    }
+
+    /// Gives the disk a name if it has none; durable when it returns, and before anything else that is written.
+    pub async fn name_disk(&self, new: DiskId) -> io::Result<()> {
+        if self.seats.own().disk != DiskId::default() {
+            return Ok(());
+        }
+        self.show(Shown {
+            disk: new,
+            vouched: false,
+        })
+        .await
+    }
+
+    /// Notes that the disk is vouched for; durable when it returns.
+    pub async fn vouch(&self) -> io::Result<()> {
+        self.show(Shown {
+            vouched: true,
+            ..self.seats.own()
+        })
+        .await
+    }
+
+    async fn show(&self, shown: Shown) -> io::Result<()> {
+        let value = encode(&shown)?;
+        self.durably(|engine, done| engine.put_metadata(slot::DISK, value, done))
+            .await?;
+        self.seats.show(shown);
+        Ok(())
     }
 
     /// The engine, for its figures.
@@ -366,6 +410,9 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
         {
             let mut recent = self.recent.lock();
             for entry in entries {
+                if let EntryPayload::Membership(membership) = &entry.payload {
+                    self.seats.append(entry.index(), membership.clone());
+                }
                 records.push(LogEntry {
                     index: entry.index(),
                     payload: encode(&entry)?,
@@ -393,6 +440,7 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for LogStore<R> {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.map_or(0, |id| id.index + 1);
         self.recent.lock().truncate_from(from);
+        self.seats.truncate_from(from);
         if is_planted(Bug::ForgetsTruncation) {
             return Ok(());
         }

@@ -18,6 +18,7 @@ use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Context};
 
 use super::checkpoint::{CheckpointFile, Checkpoints};
+use super::seats::Seats;
 use super::types::{LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::failpoints::{self, Point};
 use crate::runtime::{Announcer, Runtime, Tokio, Watched};
@@ -78,6 +79,7 @@ impl<R: Runtime> Shared<R> {
 pub struct Machine<R: Runtime = Tokio> {
     shared: Arc<Shared<R>>,
     checkpoints: Arc<Checkpoints>,
+    seats: Arc<Seats>,
 }
 
 impl<R: Runtime> Machine<R> {
@@ -86,6 +88,7 @@ impl<R: Runtime> Machine<R> {
         genesis: &Arc<Genesis>,
         checkpoints: Arc<Checkpoints>,
         loaded: Option<(SnapshotMeta, ClusterState)>,
+        seats: Arc<Seats>,
     ) -> Self {
         let (meta, state) = match loaded {
             Some((meta, state)) => (Some(meta), state),
@@ -106,6 +109,7 @@ impl<R: Runtime> Machine<R> {
                 announcer: Mutex::new(announcer),
             }),
             checkpoints,
+            seats,
         }
     }
 
@@ -224,6 +228,10 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for Machine<R> {
             last_applied: found.last_log_id,
             membership: found.last_membership,
         };
+        if let Some(at) = next.membership.log_id() {
+            let last = next.last_applied.map_or(0, |last| last.index);
+            self.seats.install(last, at.index, next.membership.membership().clone());
+        }
         let applied = applied(&next);
         let old = std::mem::replace(&mut *self.shared.state.write(), next);
         self.shared.publish(applied);

@@ -14,6 +14,7 @@ mod propose;
 mod queues;
 mod read;
 mod recover;
+mod seats;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]
@@ -29,13 +30,15 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::{ChangeMembers, Config, Instant as _, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, Instant as _, ServerState, SnapshotPolicy, StorageHelper};
+use revoada_attest::planted::{Bug, is_planted};
 use revoada_attest::{Digest, NodeId};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::machine::{ClusterState, Command, Reply};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::disk_id::{DiskId, Shown};
 use crate::failpoints::{self, Point};
 use crate::files::Files;
 use crate::log::{LogEngine, LogOptions, OpenError as LogOpenError, Recovered};
@@ -49,6 +52,7 @@ use network::{Network, OnTheirWay};
 use peers::{Lane, Peers};
 use propose::Proposer;
 use read::Reads;
+use seats::Seats;
 use types::{Member, Raft};
 
 pub use checkpoint::CheckpointError;
@@ -57,6 +61,7 @@ pub use machine::Applied;
 pub use propose::ProposeError;
 pub use queues::Filled;
 pub use read::ReadError;
+pub use seats::Seat;
 
 /// The longest time that a node waits for its leader before it stands for election, and a leader's lease, in
 /// milliseconds: a tenth more than the declared timeout.
@@ -82,6 +87,8 @@ pub struct ConsensusConfig {
     pub checkpoints: CheckpointRule,
     /// How the log is kept.
     pub log: LogOptions,
+    /// The name of its disk, if that has none yet: drawn anew at each start.
+    pub new_disk: DiskId,
 }
 
 /// When a checkpoint is due, beside the number of entries, and what stays of the log behind it.
@@ -172,10 +179,11 @@ pub use crate::log::LogStats;
 /// Consensus on one node. Clones share everything.
 pub struct Consensus<R: Runtime = Tokio> {
     /// Ends the task that asks for checkpoints, with the last clone.
-    keeping: Arc<DropGuard>,
+    keeping: Arc<(DropGuard, Hushed)>,
     /// Whether Raft is gone without a word: its task has panicked.
     gone: Arc<AtomicBool>,
     heard_leader: Arc<parking_lot::Mutex<InstantOf<R>>>,
+    me: NodeId,
     raft: Raft<R>,
     shared: Arc<Shared<R>>,
     log: LogStore<R>,
@@ -194,6 +202,7 @@ impl<R: Runtime> Clone for Consensus<R> {
             keeping: self.keeping.clone(),
             gone: self.gone.clone(),
             heard_leader: self.heard_leader.clone(),
+            me: self.me,
             raft: self.raft.clone(),
             shared: self.shared.clone(),
             log: self.log.clone(),
@@ -233,11 +242,16 @@ impl<R: Runtime> Opened<R> {
         let log = LogStore::new(engine).map_err(|error| OpenError::Start {
             what: error.to_string(),
         })?;
+        if log.seats().own() == Shown::default() && log.position() != (0, 0) {
+            return Err(OpenError::Start {
+                what: "the log is of a version of this program that gave disks no names".to_owned(),
+            });
+        }
         let (checkpoints, loaded) =
             Checkpoints::open(files, &config.folder.join("checkpoints"), config.genesis.clone())
                 .map_err(OpenError::Checkpoint)?;
         let checkpoints = Arc::new(checkpoints);
-        let machine = Machine::new(&config.genesis, checkpoints.clone(), loaded);
+        let machine = Machine::new(&config.genesis, checkpoints.clone(), loaded, log.seats().clone());
         Ok(Self {
             config,
             log,
@@ -259,8 +273,20 @@ impl<R: Runtime> Opened<R> {
     }
 
     /// Starts Raft.
-    pub async fn start(self, peers: Peers<R>) -> Result<Consensus<R>, OpenError> {
+    pub async fn start(mut self, peers: Peers<R>) -> Result<Consensus<R>, OpenError> {
         let refused = |what: String| OpenError::Start { what };
+        let named = self.log.name_disk(self.config.new_disk).await;
+        named.map_err(|error| refused(chain(&error)))?;
+        let seats = self.log.seats().clone();
+        let found = StorageHelper::new(&mut self.log, &mut self.machine)
+            .get_membership()
+            .await
+            .map_err(|error| refused(chain(&error)))?;
+        for membership in [found.committed(), found.effective()] {
+            if let Some(at) = membership.log_id() {
+                seats.append(at.index, membership.membership().clone());
+            }
+        }
         let config = self.config;
         let timeout = config.election_timeout.as_millis() as u64;
         let raft_config = Config {
@@ -281,22 +307,27 @@ impl<R: Runtime> Opened<R> {
             enable_leader_restore: Some(false),
             // A node without a vote may come back with an older log, or none (the gate refuses a voter that does): its
             // replication begins anew. Without this a leader would take what it once had for what it has, for ever.
-            allow_log_reversion: Some(true),
+            allow_log_reversion: Some(!is_planted(Bug::TrustsOldProgress)),
             backoff: limits::RAFT_BACKOFF.to_owned(),
+            // Who may stand for election is told below, and whenever a membership is written.
+            enable_elect: false,
             ..Config::default()
         };
         let raft_config = Arc::new(raft_config.validate().map_err(|error| refused(chain(&error)))?);
         let on_their_way = OnTheirWay::default();
-        let network = Network::new(config.id, peers.clone(), on_their_way.clone());
+        let network = Network::new(config.id, peers.clone(), on_their_way.clone(), seats.clone());
         let shared = self.machine.shared().clone();
         let raft = Raft::<R>::new(config.id, raft_config, network, self.log.clone(), self.machine)
             .await
             .map_err(|error| refused(chain(&error)))?;
+        let standing = raft.clone();
+        seats.listen(config.id, move |may_stand| standing.runtime_config().elect(may_stand));
         let patience = Duration::from_millis(limits::WRITE_PATIENCE_MS);
         let stop = CancellationToken::new();
         let consensus = Consensus {
+            me: config.id,
             gone: Arc::default(),
-            keeping: Arc::new(stop.clone().drop_guard()),
+            keeping: Arc::new((stop.clone().drop_guard(), Hushed(seats))),
             heard_leader: Arc::new(parking_lot::Mutex::new(InstantOf::<R>::now())),
             proposer: Proposer::start(raft.clone(), peers.clone(), config.id, patience),
             reads: Reads::start(raft.clone(), peers.clone(), config.id, shared.clone()),
@@ -327,6 +358,15 @@ impl<R: Runtime> Opened<R> {
     }
 }
 
+/// Ends what the seats tell Raft, with the last clone of a [`Consensus`]: they are Raft's own, and must not keep it.
+struct Hushed(Arc<Seats>);
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        self.0.hush();
+    }
+}
+
 /// Makes a folder in the node's own, with a name that is durable.
 fn make_folder(files: &dyn Files, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Folder {
@@ -341,18 +381,37 @@ fn make_folder(files: &dyn Files, path: &Path) -> Result<(), OpenError> {
 }
 
 impl<R: Runtime> Consensus<R> {
+    /// What this node shows of its disk.
+    pub fn shown(&self) -> Shown {
+        self.log.seats().own()
+    }
+
+    /// Which disk of a node counts, by the newest membership of this node's log; none where it is not in it.
+    pub fn seat(&self, node: &NodeId) -> Option<Seat> {
+        self.log.seats().seat(node)
+    }
+
+    /// Notes that a majority of the other founders has written down this disk as the first of its node: from then on it may
+    /// vote in the first membership. Durable when it returns.
+    pub async fn vouch(&self) -> io::Result<()> {
+        self.log.vouch().await
+    }
+
     /// Writes the first membership, if this node's log is empty. Every founder that calls this gives the same voters,
     /// so it does not matter how many do (Raft §4.1 asks for one agreed first configuration).
     pub async fn form(&self, voters: &BTreeSet<NodeId>) -> Result<(), ProposeError> {
-        let members: BTreeMap<_, _> = voters.iter().map(|id| (*id, self.member(id))).collect();
+        let members: BTreeMap<_, _> = voters.iter().map(|id| (*id, self.member(id, Seat::Founder))).collect();
         match self.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(ProposeError::Unavailable(chain(&error))),
         }
     }
 
-    fn member(&self, id: &NodeId) -> Member {
-        Member { name: self.name_of(id) }
+    fn member(&self, id: &NodeId, seat: Seat) -> Member {
+        Member {
+            name: self.name_of(id),
+            seat,
+        }
     }
 
     /// A node's name, for people.
@@ -468,7 +527,8 @@ impl<R: Runtime> Consensus<R> {
     }
 
     /// Makes the membership what is asked: at most one change of the voters, joint where it has to be, and the learners
-    /// before and after it. Only the leader can. Returns when the change is committed.
+    /// before and after it. Only the leader can. Returns when the change is committed. A node that becomes a voter votes with
+    /// the disk that it has shown to this one; one that has shown none is refused.
     pub async fn set_membership(
         &self,
         voters: &BTreeSet<NodeId>,
@@ -477,18 +537,51 @@ impl<R: Runtime> Consensus<R> {
         let view = self.view();
         let known: BTreeSet<_> = view.voters.union(&view.learners).copied().collect();
         let wanted: BTreeSet<_> = voters.union(learners).copied().collect();
-        let new: BTreeMap<_, _> = wanted.difference(&known).map(|id| (*id, self.member(id))).collect();
+        let new: BTreeMap<_, _> = wanted
+            .difference(&known)
+            .map(|id| (*id, self.member(id, Seat::Any)))
+            .collect();
         if !new.is_empty() {
             self.change(ChangeMembers::AddNodes(new)).await?;
         }
         if *voters != view.voters {
-            self.change(ChangeMembers::ReplaceAllVoters(voters.clone())).await?;
+            let mut entering = BTreeMap::new();
+            for id in voters.difference(&view.voters) {
+                let shown = self.shown_by(id).ok_or_else(|| {
+                    ProposeError::Unavailable(format!("{} has not shown its disk yet", self.name_of(id)))
+                })?;
+                entering.insert(*id, self.member(id, Seat::Disk(shown.disk)));
+            }
+            // In one entry, so that no disk is named that does not vote.
+            let change = vec![
+                ChangeMembers::SetNodes(entering),
+                ChangeMembers::ReplaceAllVoters(voters.clone()),
+            ];
+            self.change(ChangeMembers::Batch(change)).await?;
         }
         let gone: BTreeSet<_> = known.difference(&wanted).copied().collect();
         if !gone.is_empty() {
             self.change(ChangeMembers::RemoveNodes(gone)).await?;
         }
-        Ok(())
+        self.settle_seats().await
+    }
+
+    /// Names the disks of voters that have none by name yet, and no longer those of nodes that do not vote. Does nothing
+    /// where there is nothing to do. Only the leader can.
+    pub async fn settle_seats(&self) -> Result<(), ProposeError> {
+        let unsettled = self.log.seats().unsettled(&self.me, |node| self.peers.shown(node));
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        let nodes = unsettled.into_iter().map(|(id, seat)| (id, self.member(&id, seat)));
+        self.change(ChangeMembers::SetNodes(nodes.collect())).await
+    }
+
+    fn shown_by(&self, node: &NodeId) -> Option<Shown> {
+        if *node == self.me {
+            return Some(self.shown());
+        }
+        self.peers.shown(node)
     }
 
     /// Ends a change of the voters that was begun and not ended, by this leader or one before it; does nothing where
@@ -534,6 +627,8 @@ impl<R: Runtime> Consensus<R> {
             raft: self.raft.clone(),
             checkpoints: self.checkpoints.clone(),
             heard_leader: self.heard_leader.clone(),
+            id: self.me,
+            seats: self.log.seats().clone(),
         };
         Arc::new(move |connection| Box::pin(network::serve(connection, served.clone())))
     }

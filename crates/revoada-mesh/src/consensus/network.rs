@@ -18,6 +18,7 @@ use openraft::raft::{
     AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
+use openraft::vote::RaftLeaderId as _;
 use openraft::{AnyError, Instant as _, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use revoada_attest::NodeId;
 use revoada_attest::planted::{Bug, is_planted};
@@ -29,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{CheckpointError, CheckpointFile, Checkpoints};
 use super::peers::{Lane, LinkError, Peers};
+use super::seats::Seats;
 use super::types::{
-    AppendEntriesRequest, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
+    AppendEntriesRequest, LogId, Member, Raft, RpcError, Snapshot, SnapshotMeta, StreamAppendResult, Types, Vote,
 };
 use crate::files::{OpenFile, read_exact_at};
 use crate::runtime::{InstantOf, Runtime};
@@ -161,15 +163,17 @@ pub struct Network<R: Runtime> {
     id: NodeId,
     peers: Peers<R>,
     on_their_way: OnTheirWay,
+    seats: Arc<Seats>,
 }
 
 impl<R: Runtime> Network<R> {
-    /// The network of node `id`, which counts what is on its way.
-    pub fn new(id: NodeId, peers: Peers<R>, on_their_way: OnTheirWay) -> Self {
+    /// The network of node `id`, which counts what is on its way, and hears only who has a seat.
+    pub fn new(id: NodeId, peers: Peers<R>, on_their_way: OnTheirWay, seats: Arc<Seats>) -> Self {
         Self {
             id,
             peers,
             on_their_way,
+            seats,
         }
     }
 
@@ -180,6 +184,7 @@ impl<R: Runtime> Network<R> {
             lane,
             peers: self.peers.clone(),
             on_their_way: self.on_their_way.clone(),
+            seats: self.seats.clone(),
         }
     }
 }
@@ -207,14 +212,49 @@ pub struct Client<R: Runtime> {
     lane: Lane,
     peers: Peers<R>,
     on_their_way: OnTheirWay,
+    seats: Arc<Seats>,
 }
 
 impl<R: Runtime> Client<R> {
     async fn link(&self, lane: Lane, limit: Duration) -> Result<Link<R>, RpcError<R>> {
-        self.peers
+        let link = self
+            .peers
             .link(self.target, lane, limit)
             .await
-            .map_err(|error| unreachable(&error))
+            .map_err(|error| unreachable(&error))?;
+        if let Err(error) = self.heard(&link) {
+            // A new connection may show another disk, or one that is vouched for by then.
+            self.peers.close(self.target, lane).await;
+            return Err(error);
+        }
+        Ok(link)
+    }
+
+    /// Whether what comes over this link counts now.
+    fn heard(&self, link: &Link<R>) -> Result<(), RpcError<R>> {
+        if self.seats.counts(&self.target, link.shown()) {
+            return Ok(());
+        }
+        let what = format!(
+            "{} is not on the disk that it votes with, but on {}",
+            self.target.short(),
+            link.shown().disk
+        );
+        Err(RpcError::Unreachable(Unreachable::new(&io::Error::other(what))))
+    }
+
+    /// As [`Client::call`], for a node that may stand for election.
+    async fn stand<A: Serialize, B: DeserializeOwned>(
+        &self,
+        verb: u8,
+        request: &A,
+        option: &RPCOption,
+    ) -> Result<B, RpcError<R>> {
+        if !self.seats.may_stand(&self.id) {
+            let what = "this node is not on the disk that it votes with";
+            return Err(RpcError::Unreachable(Unreachable::new(&io::Error::other(what))));
+        }
+        self.call(verb, request, option).await
     }
 
     async fn call<A: Serialize, B: DeserializeOwned>(
@@ -228,6 +268,7 @@ impl<R: Runtime> Client<R> {
             .call(verb, encode(request)?, option.soft_ttl())
             .await
             .map_err(failed)?;
+        self.heard(&link)?;
         decode::<R, Result<B, String>>(&answer)?
             .map_err(|reason| RpcError::Network(NetworkError::new(&io::Error::other(reason))))
     }
@@ -270,6 +311,7 @@ impl<R: Runtime> Client<R> {
             .call(verb::SNAPSHOT_END, Bytes::new(), installing)
             .await
             .map_err(broken)?;
+        self.heard(&link).map_err(streaming)?;
         let vote: Result<Vote, String> = decode(&answer).map_err(streaming)?;
         vote.map(SnapshotResponse::new).map_err(refused)
     }
@@ -300,6 +342,10 @@ struct Appending<R: Runtime, S> {
     input_ended: bool,
     in_flight: InFlight,
     stream: LinkStream<R>,
+    target: NodeId,
+    seats: Arc<Seats>,
+    /// Of the newest request.
+    vote: Option<Vote>,
     silence_max: Duration,
     /// Whether a link that is silent for too long is given up, with what waits in it.
     closes: bool,
@@ -328,16 +374,27 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
                 answer = self.stream.receive(), if !self.in_flight.is_empty() => {
                     self.in_flight.answered();
                     let Some(answer) = answer else { return self.fail(failed(CallError::Broken)) };
+                    if !self.seats.counts(&self.target, self.stream.shown()) {
+                        self.stream.close_link();
+                        return self.fail(failed(CallError::NotSent));
+                    }
                     let answer = match decode::<R, StreamAppendResult<R>>(&answer) {
                         Ok(answer) => answer,
                         Err(error) => return self.fail(error),
                     };
+                    let mut answer = answer;
+                    if is_planted(Bug::CountsOldTerms)
+                        && let (Ok(Some(matched)), Some(vote)) = (&mut answer, &self.vote)
+                    {
+                        *matched = LogId::new(vote.leader_id().to_committed(), matched.index);
+                    }
                     // The other side ends its stream with the first refusal, and so must this one.
                     self.over = answer.is_err();
                     return Some(Ok(answer));
                 }
                 request = self.input.next(), if !self.input_ended && has_room => {
                     let Some(request) = request else { self.input_ended = true; continue };
+                    self.vote = Some(request.vote);
                     let sent = match encode(&request) {
                         Ok(body) => {
                             self.in_flight.sent(body.len());
@@ -417,6 +474,9 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
                 input: futures::stream::iter([first]).chain(input),
                 in_flight: InFlight::new(self.target, self.on_their_way.clone()),
                 stream,
+                target: self.target,
+                seats: self.seats.clone(),
+                vote: None,
                 silence_max,
                 closes: self.lane != Lane::Urgent,
                 timeout,
@@ -435,7 +495,7 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
         request: VoteRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types<R>>, RpcError<R>> {
-        self.call(verb::VOTE, &request, &option).await
+        self.stand(verb::VOTE, &request, &option).await
     }
 
     async fn pre_vote(
@@ -443,7 +503,7 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Client<R> {
         request: VoteRequest<Types<R>>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types<R>>, RpcError<R>> {
-        self.call(verb::PRE_VOTE, &request, &option).await
+        self.stand(verb::PRE_VOTE, &request, &option).await
     }
 
     async fn full_snapshot(
@@ -480,6 +540,10 @@ pub struct Served<R: Runtime> {
     pub checkpoints: Arc<Checkpoints>,
     /// When a leader was last heard.
     pub heard_leader: Arc<parking_lot::Mutex<InstantOf<R>>>,
+    /// This node.
+    pub id: NodeId,
+    /// Whether it may lead.
+    pub seats: Arc<Seats>,
 }
 
 impl<R: Runtime> Clone for Served<R> {
@@ -488,6 +552,8 @@ impl<R: Runtime> Clone for Served<R> {
             raft: self.raft.clone(),
             checkpoints: self.checkpoints.clone(),
             heard_leader: self.heard_leader.clone(),
+            id: self.id,
+            seats: self.seats.clone(),
         }
     }
 }
@@ -500,6 +566,8 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
         raft,
         checkpoints,
         heard_leader,
+        id,
+        seats,
     } = served;
     let (sink, mut frames) = connection.frames.split();
     let (answers, queue) = mpsc::channel(limits::LINK_CALLS_MAX);
@@ -546,10 +614,13 @@ pub async fn serve<R: Runtime>(connection: Connection<R>, served: Served<R>) {
             }
             verb::TRANSFER => {
                 let Ok(request) = decode::<R, _>(&body) else { return };
-                let answer = raft
-                    .handle_transfer_leader(request)
-                    .await
-                    .map_err(|error| chain(&error));
+                let answer = match seats.may_stand(&id) {
+                    true => raft
+                        .handle_transfer_leader(request)
+                        .await
+                        .map_err(|error| chain(&error)),
+                    false => Err("this node is not on the disk that it votes with".to_owned()),
+                };
                 reply(&answers, verb, call, &answer).await;
                 continue;
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use revoada_attest::NodeId;
 
+use crate::disk_id::Shown;
 use crate::runtime::{Runtime, Tokio};
 use crate::transport::link::Link;
 use crate::transport::{ConnectError, Protocol, Transport};
@@ -80,6 +81,7 @@ pub struct Peers<R: Runtime = Tokio> {
     transport: Arc<Transport<R>>,
     book: Arc<AddressBook>,
     slots: Arc<parking_lot::Mutex<Slots<R>>>,
+    shown: Arc<RwLock<BTreeMap<NodeId, Shown>>>,
 }
 
 impl<R: Runtime> Clone for Peers<R> {
@@ -88,6 +90,7 @@ impl<R: Runtime> Clone for Peers<R> {
             transport: self.transport.clone(),
             book: self.book.clone(),
             slots: self.slots.clone(),
+            shown: self.shown.clone(),
         }
     }
 }
@@ -99,6 +102,7 @@ impl<R: Runtime> Peers<R> {
             transport,
             book,
             slots: Arc::default(),
+            shown: Arc::default(),
         }
     }
 
@@ -129,8 +133,14 @@ impl<R: Runtime> Peers<R> {
             .await
             .map_err(Box::new)?;
         let link = Link::start(connection);
+        self.shown.write().insert(target, link.shown());
         *slot = Some(link.clone());
         Ok(link)
+    }
+
+    /// The disk that `node` showed when it was connected to last.
+    pub fn shown(&self, node: &NodeId) -> Option<Shown> {
+        self.shown.read().get(node).copied()
     }
 
     /// How many calls wait for an answer on the link that has the most of them; one that is being made has none.

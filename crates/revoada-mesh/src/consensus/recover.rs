@@ -12,6 +12,7 @@ use openraft::vote::RaftLeaderId;
 use openraft::{Membership, RaftLogReader};
 use revoada_attest::NodeId;
 
+use super::seats::Seat;
 use super::types::{Entry, LogId, Member, Types, Vote};
 use super::{OpenError, Opened};
 use crate::runtime::Runtime;
@@ -21,6 +22,7 @@ impl<R: Runtime> Opened<R> {
     pub async fn make_sole_voter(&mut self) -> Result<(), OpenError> {
         let failed = |what: String| OpenError::Start { what };
         let io = |error: std::io::Error| failed(error.to_string());
+        self.log.name_disk(self.config.new_disk).await.map_err(io)?;
         let state = self.log.get_log_state().await.map_err(io)?;
         let applied = self.machine.last_applied();
         let last = state
@@ -46,6 +48,7 @@ impl<R: Runtime> Opened<R> {
             .map(|founder| founder.name.clone());
         let member = Member {
             name: name.unwrap_or_else(|| self.config.id.short()),
+            seat: Seat::Disk(self.log.seats().own().disk),
         };
         let nodes: BTreeMap<NodeId, Member> = BTreeMap::from([(self.config.id, member)]);
         let membership =

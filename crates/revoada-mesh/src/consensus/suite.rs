@@ -39,8 +39,9 @@ impl StoreBuilder<Types<Tokio>, LogStore, Machine, TempDir> for Folder {
             genesis.clone(),
         )
         .unwrap();
-        let machine = Machine::new(&genesis, Arc::new(checkpoints), loaded);
-        Ok((dir, LogStore::new(engine).unwrap(), machine))
+        let log = LogStore::new(engine).unwrap();
+        let machine = Machine::new(&genesis, Arc::new(checkpoints), loaded, log.seats().clone());
+        Ok((dir, log, machine))
     }
 }
 

@@ -11,6 +11,7 @@ use revoada_attest::NodeId;
 use revoada_core::machine::Reply;
 use serde::{Deserialize, Serialize};
 
+use super::seats::Seat;
 use crate::runtime::{Runtime, Tokio};
 
 /// Several commands as one log entry, already encoded: what waited while an append was in flight.
@@ -47,6 +48,8 @@ impl fmt::Display for Replies {
 pub struct Member {
     /// The node's name, for people.
     pub name: String,
+    /// Which disk of it counts.
+    pub seat: Seat,
 }
 
 impl fmt::Display for Member {
@@ -130,6 +133,7 @@ type Payload = openraft::EntryPayload<Batch, NodeId, Member>;
 pub type Entry = openraft::impls::Entry<Committed, Payload>;
 pub type LogId = openraft::LogId<Committed>;
 pub type Vote = openraft::impls::Vote<LeaderId>;
+pub type Membership = openraft::Membership<NodeId, Member>;
 pub type StoredMembership = openraft::StoredMembership<Committed, NodeId, Member>;
 pub type SnapshotMeta = openraft::storage::SnapshotMeta<Committed, NodeId, Member>;
 pub type Snapshot = openraft::storage::Snapshot<Committed, NodeId, Member, super::checkpoint::CheckpointFile>;

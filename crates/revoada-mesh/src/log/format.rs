@@ -272,6 +272,8 @@ impl SegmentHeader {
         }
         match u32_at(fixed, 8) {
             FORMAT_VERSION => {}
+            // No version is: it was cut off behind the magic.
+            0 => return Err(HeaderFault::Checksum),
             other => return Err(HeaderFault::Version(other)),
         }
         let claimed = u32_at(fixed, 12) as usize;

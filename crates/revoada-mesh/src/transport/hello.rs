@@ -10,6 +10,8 @@ use revoada_attest::{Digest, NodeId};
 use revoada_core::limits;
 use serde::{Deserialize, Serialize};
 
+use crate::disk_id::{DiskId, Shown};
+
 /// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -27,6 +29,10 @@ pub struct Hello {
     pub term: u64,
     /// The index of the last entry of its durable log; 0 when there is none.
     pub last_index: u64,
+    /// Its disk.
+    pub shown: Shown,
+    /// The first disk of the other side that this node ever saw, if it is a founder, and this is durable here.
+    pub your_first_disk: Option<DiskId>,
 }
 
 /// Why a node was refused.
@@ -40,6 +46,8 @@ pub enum RefusalKind {
     SameKey,
     /// It is a voter whose log went back.
     LogWentBack,
+    /// It is a voter, and shows another disk than the one that votes.
+    OtherDisk,
     /// Another node than the one that was called answered.
     OtherNode,
     /// It was removed from the cluster for good.
@@ -68,8 +76,8 @@ pub(super) enum Answer {
 /// Decides who may be here. Asked on every connection, in both directions, by the side that hears a hello; and again of
 /// those that stand, whenever that may have changed.
 pub trait Gate: Send + Sync + 'static {
-    /// What this node says of itself now.
-    fn hello(&self) -> Hello;
+    /// What this node says of itself now to the holder of `to`'s key.
+    fn hello(&self, to: &NodeId) -> Hello;
 
     /// Whether the holder of `peer`'s key, who said `hello`, may speak with this node.
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal>;

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Frames};
+use crate::disk_id::Shown;
 use crate::runtime::{Runtime, Tokio};
 
 /// One frame of a link.
@@ -90,6 +91,7 @@ pub struct Link<R: Runtime = Tokio> {
     waiting: Waiting,
     next: Arc<AtomicU64>,
     closed: CancellationToken,
+    shown: Shown,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -100,6 +102,7 @@ impl<R: Runtime> Clone for Link<R> {
             waiting: self.waiting.clone(),
             next: self.next.clone(),
             closed: self.closed.clone(),
+            shown: self.shown,
             runtime: PhantomData,
         }
     }
@@ -115,6 +118,7 @@ impl<R: Runtime> Link<R> {
             waiting: waiting.clone(),
             next: Arc::default(),
             closed: CancellationToken::new(),
+            shown: connection.hello.shown,
             runtime: PhantomData,
         };
         let closed = link.closed.clone();
@@ -132,6 +136,11 @@ impl<R: Runtime> Link<R> {
             waiting.lock().take();
         });
         link
+    }
+
+    /// The disk that the other side has shown.
+    pub fn shown(&self) -> Shown {
+        self.shown
     }
 
     /// Whether the connection still stands, as far as this side knows.
@@ -224,6 +233,11 @@ impl<R: Runtime> LinkStream<R> {
             body,
         };
         self.link.calls.send(message).await.map_err(|_| CallError::NotSent)
+    }
+
+    /// The disk that the other side has shown.
+    pub fn shown(&self) -> Shown {
+        self.link.shown
     }
 
     /// Closes the link that it is a stream of; see [`Link::close`].

@@ -52,9 +52,9 @@ impl Protocol {
 
     const fn name(self) -> &'static [u8] {
         match self {
-            Self::Raft => b"revoada-raft/1",
-            Self::Forward => b"revoada-forward/1",
-            Self::Gossip => b"revoada-gossip/1",
+            Self::Raft => b"revoada-raft/2",
+            Self::Forward => b"revoada-forward/2",
+            Self::Gossip => b"revoada-gossip/2",
         }
     }
 }
@@ -333,7 +333,7 @@ impl<R: Runtime> Transport<R> {
             );
         }
         frames
-            .send(Bytes::from(hello::encode(&self.gate.hello())))
+            .send(Bytes::from(hello::encode(&self.gate.hello(&peer))))
             .await
             .map_err(failed)?;
         let answer = next_frame(&mut frames).await.map_err(failed)?;
@@ -402,12 +402,9 @@ impl<R: Runtime> Transport<R> {
         let (protocol, peer, mut frames) = self.wire.accept(socket).await?;
         let said: Hello = hello::decode(&next_frame(&mut frames).await?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the hello is garbage"))?;
-        let mine = self.gate.hello();
+        let name = self.gate.hello(&peer).name;
         let admitted = if peer == self.id {
-            let reason = format!(
-                "{address} has the same key as {}: a key is never copied to a second node",
-                mine.name
-            );
+            let reason = format!("{address} has the same key as {name}: a key is never copied to a second node");
             Err(Refusal {
                 kind: RefusalKind::SameKey,
                 reason,
@@ -422,13 +419,15 @@ impl<R: Runtime> Transport<R> {
             Err(refusal) => {
                 tracing::warn!(%address, peer = %peer.short(), name = %said.name, reason = %refusal, "a node was refused");
                 let answer = hello::Answer::Refused {
-                    by: mine.name,
+                    by: name,
                     refusal: refusal.clone(),
                 };
                 frames.send(Bytes::from(hello::encode(&answer))).await?;
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
             }
         };
+        // Behind the gate's judgement, which may have written down whose disk that is.
+        let mine = self.gate.hello(&peer);
         frames
             .send(Bytes::from(hello::encode(&hello::Answer::Welcome(mine))))
             .await?;

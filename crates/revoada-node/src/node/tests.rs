@@ -254,7 +254,7 @@ async fn transit(consensus: &Consensus, kind: TransitionKind, node: NodeId, from
 struct Guest(Hello);
 
 impl Gate for Guest {
-    fn hello(&self) -> Hello {
+    fn hello(&self, _: &NodeId) -> Hello {
         self.0.clone()
     }
 
@@ -281,7 +281,7 @@ async fn an_evicted_node_loses_the_connections_that_it_has() {
     let address = options.config.listen;
     let guest = Guest(Hello {
         name: "node-9".to_owned(),
-        ..services.member.gate().hello()
+        ..services.member.gate().hello(&key(9).id())
     });
     let guest = Transport::new(&key(9), Arc::new(guest)).unwrap();
     let call = async || guest.connect(address, None, Protocol::Forward, SOON).await;

@@ -20,6 +20,7 @@ mod tests;
 mod timing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use revoada_attest::NodeKey;
 use revoada_core::declaration::{
@@ -27,6 +28,7 @@ use revoada_core::declaration::{
 };
 use revoada_core::error::ErrorKind;
 use revoada_core::genesis::{Founder, Genesis, GenesisError};
+use revoada_core::roles::TransitionRefused;
 use revoada_core::topology::TopologyStrategy;
 
 pub use faults::{Faults, FaultsError, FaultsFile};
@@ -72,7 +74,7 @@ impl Default for Options {
     }
 }
 
-/// Why nothing was simulated.
+/// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
     /// The length of the run is no length.
@@ -108,6 +110,19 @@ pub enum SimulateError {
         #[source]
         source: FaultsError,
     },
+    /// What the policy planned was refused: a mistake in this program, or in a topology of one's own.
+    #[error("seed {seed}: after {at:?} the policy planned what cannot be: {planned}")]
+    Stuck {
+        /// The seed, to see it again.
+        seed: u64,
+        /// When, from the beginning of the simulation.
+        at: Duration,
+        /// What was planned.
+        planned: String,
+        /// Why it cannot be.
+        #[source]
+        source: TransitionRefused,
+    },
     /// The topology does not fit a declaration.
     #[error("the declaration is not coherent")]
     Incoherent(#[source] ClusterCoherenceError),
@@ -117,8 +132,11 @@ pub enum SimulateError {
 }
 
 impl SimulateError {
-    /// Always [`ErrorKind::Invalid`].
+    /// [`ErrorKind::Invalid`] for what was asked, and the kind of what was refused for a plan that cannot be.
     pub const fn kind(&self) -> ErrorKind {
+        if let Self::Stuck { source, .. } = self {
+            return source.kind();
+        }
         ErrorKind::Invalid
     }
 }
@@ -130,7 +148,7 @@ impl SimulateError {
 /// blocks for as long.
 ///
 /// # Errors
-/// [`SimulateError`] names what is out of range; nothing was simulated.
+/// [`SimulateError`] names what is out of range, and then nothing was simulated, or what went wrong on the way.
 pub fn simulate(declaration: &ClusterDeclaration, options: &Options) -> Result<Report, SimulateError> {
     simulate_with(declaration, options, &mut |_| {})
 }
@@ -186,7 +204,13 @@ pub fn simulate_with(
     }
     let genesis = born(declaration, nodes, options.zones).map_err(SimulateError::Genesis)?;
     let end_ms = (years * faults::YEAR.as_millis() as f64) as u64;
-    Ok(run::Fleet::new(&genesis, options, end_ms).run(progress, &mut |_| {}))
+    let fleet = run::Fleet::new(&genesis, options, end_ms);
+    fleet.run(progress, &mut |_| {}).map_err(|stuck| SimulateError::Stuck {
+        seed: options.seed,
+        at: Duration::from_millis(stuck.at_ms),
+        planned: stuck.planned,
+        source: stuck.source,
+    })
 }
 
 /// With how many nodes a declaration can begin.

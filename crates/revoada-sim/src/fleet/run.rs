@@ -18,7 +18,7 @@ use revoada_core::limits::{PLANS_PER_TICK_MAX, QUARANTINE_ALIVE_MS, ROLE_CHANGE_
 use revoada_core::policy::{
     Founder, Intent, Observed, Plan, Replication, Seen, Spread, Step, plan, survives, voters_declared,
 };
-use revoada_core::roles::{Location, Membership, Roles};
+use revoada_core::roles::{Location, Membership, Roles, TransitionRefused};
 use revoada_core::topology::{TopologyStrategy, losses_survived};
 
 use super::Options;
@@ -132,6 +132,18 @@ pub(super) struct Fleet<'a> {
     /// Whether something happened since the last plan.
     news: bool,
     tally: Tally,
+    stuck: Option<Stuck>,
+}
+
+/// What was planned and not taken.
+#[derive(Debug)]
+pub(super) struct Stuck {
+    /// When, in milliseconds from the beginning.
+    pub(super) at_ms: u64,
+    /// What, in words.
+    pub(super) planned: String,
+    /// Why not.
+    pub(super) source: TransitionRefused,
 }
 
 impl<'a> Fleet<'a> {
@@ -218,11 +230,16 @@ impl<'a> Fleet<'a> {
             formed: false,
             news: false,
             tally: Tally::new(end_ms),
+            stuck: None,
         }
     }
 
     /// Lives from the beginning to the end. `watch` is shown the cluster whenever something has happened.
-    pub(super) fn run(mut self, progress: &mut dyn FnMut(f64), watch: &mut dyn FnMut(&Self)) -> Report {
+    ///
+    /// # Errors
+    /// What the policy planned and the role machine did not take, and when: a fault of ours, or of the topology's. The
+    /// simulation ends with the first.
+    pub(super) fn run(mut self, progress: &mut dyn FnMut(f64), watch: &mut dyn FnMut(&Self)) -> Result<Report, Stuck> {
         self.failures = self.streams.iter_mut().map(|stream| stream.next(0)).collect();
         for stream in 0..self.failures.len() {
             if self.failures[stream].at_ms < self.calm_from_ms {
@@ -258,6 +275,12 @@ impl<'a> Fleet<'a> {
                 self.settle();
                 watch(&self);
             }
+            if self.stuck.is_some() {
+                break;
+            }
+        }
+        if let Some(stuck) = self.stuck {
+            return Err(stuck);
         }
         self.tally.end(self.end_ms);
         let nodes = self.machines.len();
@@ -270,7 +293,7 @@ impl<'a> Fleet<'a> {
             replacement: self.options.replacement,
             simulated_ms: self.end_ms,
         };
-        Report::of(subject, self.tally)
+        Ok(Report::of(subject, self.tally))
     }
 
     /// A cluster of the genesis, at its birth: the first voters have what there is, which is nothing.
@@ -610,7 +633,7 @@ impl<'a> Fleet<'a> {
     fn act(&mut self) -> bool {
         let mut acted = false;
         for _ in 0..PLANS_PER_TICK_MAX {
-            if self.leader.is_none() || (self.formed && !self.options.replacement) {
+            if self.leader.is_none() || self.stuck.is_some() || (self.formed && !self.options.replacement) {
                 break;
             }
             let plan = plan(&self.observed, &self.intent(), self.wall_ms());
@@ -630,10 +653,15 @@ impl<'a> Fleet<'a> {
         let mut done = false;
         for step in plan.steps {
             match step {
-                Step::Commit(transition) => self.commit(&transition),
+                Step::Commit(transition) => {
+                    if !self.commit(&transition) {
+                        return false;
+                    }
+                }
                 Step::Note(note) => {
-                    let noted = self.observed.roles.apply_note(&note);
-                    noted.expect("the role machine accepts what the policy notes");
+                    if let Err(refused) = self.observed.roles.apply_note(&note) {
+                        return self.get_stuck(format!("the note {note:?}"), refused);
+                    }
                 }
                 Step::SetMembership { voters, learners } => {
                     if voters == self.observed.voters {
@@ -656,7 +684,18 @@ impl<'a> Fleet<'a> {
         done
     }
 
-    fn commit(&mut self, transition: &Transition) {
+    /// Ends the simulation.
+    fn get_stuck(&mut self, planned: String, source: TransitionRefused) -> bool {
+        self.stuck.get_or_insert(Stuck {
+            at_ms: self.now_ms,
+            planned,
+            source,
+        });
+        false
+    }
+
+    /// False where the role machine does not take it.
+    pub(super) fn commit(&mut self, transition: &Transition) -> bool {
         let wall_ms = self.wall_ms();
         if transition.kind == TransitionKind::Promote {
             let seen = self.observed.membership.get(&transition.node);
@@ -664,11 +703,14 @@ impl<'a> Fleet<'a> {
             self.tally.promoted_while_lost += u64::from(dead && self.observed.leader != transition.node);
             self.tally.promoted();
         }
-        let applied = self.observed.roles.apply(transition, wall_ms);
-        applied.expect("the role machine accepts what the policy plans");
+        if let Err(refused) = self.observed.roles.apply(transition, wall_ms) {
+            let planned = format!("{} of {} ({})", transition.kind, transition.name, transition.reason);
+            return self.get_stuck(planned, refused);
+        }
         *self.tally.transitions.entry(transition.kind.name()).or_default() += 1;
         self.blocks += 1;
         self.observed.chain_head = head(self.blocks);
+        true
     }
 
     /// Queues the driver's tick behind the next time that the policy waits for.

@@ -75,7 +75,7 @@ fn live(topology: &str, days: u64, options: &Options) -> (Report, Duration) {
     let wanted = voters_declared(&*declaration.topology(), nodes);
     let mut last = String::new();
     let began = Instant::now();
-    let report = fleet.run(&mut |_| {}, &mut |fleet| {
+    let ran = fleet.run(&mut |_| {}, &mut |fleet| {
         let voters = &fleet.observed.voters;
         assert!(!voters.is_empty(), "a cluster has a voter");
         assert!(
@@ -94,6 +94,7 @@ fn live(topology: &str, days: u64, options: &Options) -> (Report, Duration) {
             voters.len()
         );
     });
+    let report = ran.unwrap();
     assert_eq!(
         report.promoted_while_lost, 0,
         "{topology}: a lost node is never promoted"
@@ -204,7 +205,7 @@ fn four_hundred_voters_of_a_thousand_nodes_keep_their_shape() {
     fleet.calm_from_ms = DAY_MS / 24;
     let began = Instant::now();
     let mut there = 0;
-    let report = fleet.run(&mut |_| {}, &mut |fleet| {
+    let ran = fleet.run(&mut |_| {}, &mut |fleet| {
         let voters = &fleet.observed.voters;
         there = fleet
             .machines
@@ -212,10 +213,30 @@ fn four_hundred_voters_of_a_thousand_nodes_keep_their_shape() {
             .filter(|machine| machine.present && voters.contains(&machine.id))
             .count();
     });
+    let report = ran.unwrap();
     let each = began.elapsed() / report.plans.max(1) as u32;
     println!("phalanx: {} plans, {each:.0?} each", report.plans);
     assert_eq!((report.voters_declared, there), (401, 401));
     assert_eq!(report.promoted_while_lost, 0);
+}
+
+/// It was a panic, and nobody could tell which seed it was.
+#[test]
+fn what_cannot_be_ends_the_simulation_with_its_time() {
+    let options = options(5, absurd());
+    let genesis = born(&declared("cluster-3m-nw", 5), 5, 0).expect("they make a cluster");
+    let mut fleet = Fleet::new(&genesis, &options, DAY_MS);
+    let stranger = revoada_attest::Transition {
+        node: super::key_of(99).id(),
+        name: "node-99".to_owned(),
+        kind: revoada_attest::TransitionKind::Promote,
+        from: Some(Role::Worker),
+        to: Some(Role::ControlPlane),
+        reason: "nobody knows it".to_owned(),
+    };
+    assert!(!fleet.commit(&stranger));
+    let stuck = fleet.run(&mut |_| {}, &mut |_| {}).unwrap_err();
+    assert!(stuck.planned.contains("promote of node-99"), "{}", stuck.planned);
 }
 
 #[test]
@@ -229,7 +250,7 @@ fn a_plan_at_each_tick_would_find_nothing_more_to_do() {
         let run = |ticks_always| {
             let mut fleet = Fleet::new(&genesis, &options, DAY_MS / 4);
             fleet.ticks_always = ticks_always;
-            let report = fleet.run(&mut |_| {}, &mut |_| {});
+            let report = fleet.run(&mut |_| {}, &mut |_| {}).unwrap();
             let (plans, report) = (
                 report.plans,
                 Report {

@@ -48,7 +48,7 @@ async fn garbage_for_nodes(address: SocketAddr) {
         )
         .await;
         // The handshake succeeds for any key; what is said after it does not.
-        for protocol in [&b"revoada-raft/1"[..], b"revoada-forward/1", b"revoada-gossip/1"] {
+        for protocol in [&b"revoada-raft/2"[..], b"revoada-forward/2", b"revoada-gossip/2"] {
             let too_long = [&FRAME_TOO_LONG[..], &noise(100)].concat();
             send_and_be_hung_up(mesh_tls(address, &stranger, protocol).await, &too_long).await;
             let no_hello = [&100_u32.to_le_bytes()[..], &noise(100)].concat();

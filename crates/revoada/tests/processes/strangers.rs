@@ -45,15 +45,10 @@ fn copy(from: &Path, to: &Path) {
     );
 }
 
-/// A voter has come back with less than it had: it is refused by name, replaced, and a worker in the end.
-async fn assert_refused_and_replaced(cluster: &TestCluster, victim: usize) {
+/// A voter has come back with less than it had: it is refused by name with these words, replaced, and a worker in the end.
+async fn assert_refused_and_replaced(cluster: &TestCluster, victim: usize, words: &str) {
     let name = cluster.nodes[victim].name();
-    refused(
-        cluster,
-        victim,
-        &["a node was refused", name, "a voter whose log went back"],
-    )
-    .await;
+    refused(cluster, victim, &["a node was refused", name, words]).await;
     let voted_out = |status: &ClusterStatus| status.nodes.iter().any(|node| node.name == name && !node.voter);
     cluster
         .seen("the voter that forgot is replaced", PATIENCE, voted_out)
@@ -73,7 +68,7 @@ async fn an_emptied_voter_is_refused_by_name_replaced_and_comes_back_as_a_worker
     cluster.nodes[victim].kill();
     cluster.nodes[victim].empty();
     cluster.nodes[victim].start();
-    assert_refused_and_replaced(&cluster, victim).await;
+    assert_refused_and_replaced(&cluster, victim, "a voter on another disk").await;
     let content = cluster.content(victim, "kept", false).await.unwrap();
     assert_eq!(content, "by the others", "it has everything again");
 }
@@ -104,7 +99,7 @@ async fn a_voter_restored_from_an_older_copy_is_refused_by_name_and_replaced() {
     fs::remove_dir_all(&folder).unwrap();
     copy(&older, &folder);
     cluster.nodes[victim].start();
-    assert_refused_and_replaced(&cluster, victim).await;
+    assert_refused_and_replaced(&cluster, victim, "a voter whose log went back").await;
     assert_eq!(
         cluster.content(victim, "kept-19", false).await.unwrap(),
         "by the others"
@@ -125,7 +120,7 @@ async fn an_emptied_voter_that_nobody_can_replace_votes_again_in_the_end() {
     refused(
         &cluster,
         victim,
-        &["a node was refused", &name, "a voter whose log went back"],
+        &["a node was refused", &name, "a voter on another disk"],
     )
     .await;
     let is = |status: &ClusterStatus, what: fn(&NodeStatus) -> bool| {

@@ -285,6 +285,7 @@ stories! {
     an_operator_exchanges_voters: "wishes",
     a_half_executed_plan_is_continued: "continuation",
     a_new_voter_comes_from_another_zone: "spread",
+    voters_are_spread_again_when_a_lost_zone_is_back: "spread_again",
     one_detector_moves_nothing: "one_detector",
     a_voter_that_forgot_is_taken_in_again: "log_went_back",
 }

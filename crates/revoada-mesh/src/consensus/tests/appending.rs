@@ -46,7 +46,7 @@ impl Follower {
     }
 
     async fn counting_client(&self, on_their_way: OnTheirWay) -> Client<Tokio> {
-        let mut network = Network::new(id(1), self.peers.clone(), on_their_way);
+        let mut network = Network::new(id(1), self.peers.clone(), on_their_way, nobodys_seats());
         network.new_client(id(2), &Member::default()).await
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 fn machine(folder: &Path) -> Machine {
     let (checkpoints, loaded) =
         Checkpoints::open(Arc::new(crate::files::SystemFiles::default()), folder, genesis()).unwrap();
-    Machine::new(&genesis(), Arc::new(checkpoints), loaded)
+    Machine::new(&genesis(), Arc::new(checkpoints), loaded, nobodys_seats())
 }
 
 /// Applies entries that each put one value.

@@ -72,10 +72,14 @@ fn revision(reply: Reply) -> u64 {
     }
 }
 
+fn nobodys_seats() -> Arc<Seats> {
+    Arc::new(Seats::new(Shown::default()))
+}
+
 struct OpenGate(Mutex<Option<Consensus>>, Digest, SocketAddr);
 
 impl Gate for OpenGate {
-    fn hello(&self) -> Hello {
+    fn hello(&self, _: &NodeId) -> Hello {
         let (term, last_index) = self.0.lock().as_ref().map_or((0, 0), Consensus::position);
         Hello {
             cluster: self.1,
@@ -85,6 +89,8 @@ impl Gate for OpenGate {
             formed: last_index > 0,
             term,
             last_index,
+            shown: self.0.lock().as_ref().map(Consensus::shown).unwrap_or_default(),
+            your_first_disk: None,
         }
     }
 
@@ -226,6 +232,7 @@ impl Nodes {
                 segment_bytes: 1 << 18,
                 ..LogOptions::default()
             },
+            new_disk: DiskId::of([n; 8]),
         }
     }
 
@@ -237,6 +244,7 @@ impl Nodes {
         let transport = Arc::new(Transport::new(&key(n), gate.clone()).unwrap());
         let peers = Peers::new(transport.clone(), self.book.clone());
         let consensus = opened.start(peers.clone()).await.unwrap();
+        consensus.vouch().await.unwrap();
         *gate.0.lock() = Some(consensus.clone());
         self.book.learn(id(n), address);
         let extra: Extra = Arc::new(|_, body| Box::pin(async move { body }));

@@ -67,8 +67,8 @@ async fn a_node_of_another_cluster_is_refused_with_both_names() {
 async fn a_caller_refuses_a_node_of_another_cluster_that_would_take_it() {
     struct Anybody(TestGate);
     impl Gate for Anybody {
-        fn hello(&self) -> Hello {
-            self.0.hello()
+        fn hello(&self, to: &NodeId) -> Hello {
+            self.0.hello(to)
         }
         fn admit(&self, _: &NodeId, _: &Hello) -> Result<(), Refusal> {
             Ok(())
@@ -78,7 +78,7 @@ async fn a_caller_refuses_a_node_of_another_cluster_that_would_take_it() {
             Ok(())
         }
     }
-    let hello = transport(1, 8).gate.hello();
+    let hello = transport(1, 8).gate.hello(&key(1).id());
     let gate = Arc::new(Anybody(TestGate {
         hello,
         known: Mutex::default(),
@@ -111,7 +111,7 @@ async fn a_node_that_is_reached_by_its_own_key_refuses_itself() {
 async fn a_second_node_with_a_copied_key_is_refused_for_as_long_as_the_first_is_here() {
     let listening = listen(transport(1, 9), echo()).await;
     let first = call(&transport(2, 9), &listening).await.unwrap();
-    let mut hello = gated(2, 9).0.hello();
+    let mut hello = gated(2, 9).0.hello(&key(1).id());
     hello.address.set_port(hello.address.port() + 1_000);
     let known = Mutex::new(vec![key(1).id()]);
     let copy = Transport::new(&key(2), Arc::new(TestGate { hello, known })).unwrap();
@@ -181,12 +181,12 @@ async fn shake_hands(to: &Listening, protocol: &[u8]) -> io::Result<tokio_rustls
 #[tokio::test]
 async fn a_protocol_that_this_node_does_not_speak_ends_in_the_handshake() {
     let listening = listen(transport(1, 9), echo()).await;
-    let error = shake_hands(&listening, b"revoada-raft/2").await.unwrap_err();
+    let error = shake_hands(&listening, b"revoada-raft/3").await.unwrap_err();
     assert!(error.to_string().to_lowercase().contains("application"), "{error}");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let newer = TlsAcceptor::from(tls::server(&key(1), &[b"revoada-raft/2"]).unwrap());
+    let newer = TlsAcceptor::from(tls::server(&key(1), &[b"revoada-raft/3"]).unwrap());
     let accepting = tokio::spawn(async move { newer.accept(listener.accept().await.unwrap().0).await.is_err() });
     let error = transport(2, 9)
         .connect(address, None, Protocol::Raft, SOON)

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::disk_id::Shown;
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -25,7 +26,7 @@ struct TestGate {
 }
 
 impl Gate for TestGate {
-    fn hello(&self) -> Hello {
+    fn hello(&self, _: &NodeId) -> Hello {
         self.hello.clone()
     }
 
@@ -67,6 +68,8 @@ fn gated(n: u8, cluster: u8) -> (Arc<TestGate>, Arc<Transport>) {
         formed: true,
         term: 5,
         last_index: 7,
+        shown: Shown::default(),
+        your_first_disk: None,
     };
     let known = Mutex::new((1..=3).map(|n| key(n).id()).collect());
     let gate = Arc::new(TestGate { hello, known });

@@ -68,7 +68,9 @@ impl Fleet<'_> {
                 reason: "recovered without a quorum".to_owned(),
             })
             .collect();
-        given_up.iter().for_each(|transition| self.commit(transition));
+        if !given_up.iter().all(|transition| self.commit(transition)) {
+            return;
+        }
         self.observed.voters = BTreeSet::from([heir_id]);
         self.enrol(BTreeSet::new());
     }
