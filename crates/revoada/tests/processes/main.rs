@@ -6,6 +6,7 @@
 //! in their output where they cannot run, and fail there with `CI` set.
 
 mod backpressure;
+mod births;
 mod clocks;
 mod disks;
 mod failpoints;
