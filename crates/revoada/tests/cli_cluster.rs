@@ -2,7 +2,7 @@
 //!
 //! The program under test is the one that cargo built with the tests, or the one that `REVOADA_BIN` names.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -351,4 +351,39 @@ fn a_recovered_node_serves_when_the_command_returns_and_takes_the_others_in_as_t
             .count(),
         2
     );
+}
+
+#[test]
+fn a_cluster_with_the_face_etcd_says_where_its_clients_find_it_and_answers_there() {
+    let cluster = Cluster::up(&["--face", "etcd", "--topology", "solo", "--nodes", "1"]);
+    let record: Value = serde_json::from_slice(&std::fs::read(cluster.path("cluster/cluster.json")).unwrap()).unwrap();
+    let address = record["nodes"][0]["etcd"].as_str().unwrap();
+    let again = cluster.run(&["up", "--detach", "--face", "etcd"]);
+    assert!(
+        again.stderr.contains(&format!("ETCDCTL_ENDPOINTS=http://{address}")),
+        "{}",
+        again.stderr
+    );
+    let asked = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(
+        asked("/version").contains(r#""etcdserver":"3.6"#),
+        "{}",
+        asked("/version")
+    );
+    assert!(asked("/health").contains(r#""health":"true""#), "{}", asked("/health"));
+
+    let other = cluster.run(&["up", "--detach", "--face", "pure-raft"]);
+    assert_eq!(other.code, 6, "{}", other.stderr);
+    let unknown = cluster.run(&["up", "--detach", "--face", "etc"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
 }
