@@ -299,12 +299,13 @@ async fn tell<R: Runtime>(
         if rss.0 == 0 || elapsed::<R>(rss.1) > Duration::from_millis(limits::RSS_MS) {
             rss = (resident_bytes(), InstantOf::<R>::now());
         }
-        let (term, applied) = consensus.term_and_applied();
+        let (term, applied, leads) = consensus.told();
         let (kept_term, kept) = consensus.kept();
         let (blocks, head) = consensus.read(|state| (state.chain().len(), state.chain().head()));
         facts.send_modify(|facts| {
             facts.term = term;
             facts.applied = applied;
+            facts.leads = leads;
             facts.kept_term = kept_term;
             facts.kept = kept;
             facts.blocks = blocks;

@@ -233,6 +233,7 @@ async fn look(
                 let membership = detector.judge(&id, now);
                 let address: SocketAddr = address_of(*place);
                 book.learn(id, address);
+                book.told_that_it_leads(id, &facts);
                 let since = match view.get(&id) {
                     Some(peer) if peer.membership == membership => peer.since,
                     _ => now,

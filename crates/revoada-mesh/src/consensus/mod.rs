@@ -506,11 +506,12 @@ impl<R: Runtime> Consensus<R> {
         }
     }
 
-    /// The term and the index of the last applied entry: what is told of a view again and again.
-    pub fn term_and_applied(&self) -> (u64, u64) {
+    /// The term, the index of the last applied entry, and whether this node leads: what is told of a view again and again.
+    pub fn told(&self) -> (u64, u64, bool) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        (metrics.current_term, metrics.last_applied.map_or(0, |id| id.index))
+        let applied = metrics.last_applied.map_or(0, |id| id.index);
+        (metrics.current_term, applied, metrics.state == ServerState::Leader)
     }
 
     /// Resolves when something about leadership or membership may have changed. Cancel-safe.

@@ -12,28 +12,46 @@ use parking_lot::RwLock;
 use revoada_attest::NodeId;
 
 use crate::disk_id::Shown;
+use crate::membership::Facts;
 use crate::runtime::{Runtime, Tokio};
 use crate::transport::link::Link;
 use crate::transport::{ConnectError, Protocol, Transport};
 
-/// Where each known node listens.
+/// Where each known node listens, and which of them said last that it leads.
 #[derive(Debug, Default)]
-pub struct AddressBook(RwLock<BTreeMap<NodeId, SocketAddr>>);
+pub struct AddressBook {
+    addresses: RwLock<BTreeMap<NodeId, SocketAddr>>,
+    /// With the term in which it leads.
+    leader: RwLock<Option<(u64, NodeId)>>,
+}
 
 impl AddressBook {
     /// Remembers that `node` listens on `address`; the newest word counts. Says whether that was new.
     pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
-        self.0.write().insert(node, address) != Some(address)
+        self.addresses.write().insert(node, address) != Some(address)
     }
 
     /// Where `node` listens, if anybody ever said so.
     pub fn address(&self, node: &NodeId) -> Option<SocketAddr> {
-        self.0.read().get(node).copied()
+        self.addresses.read().get(node).copied()
     }
 
     /// Everything known.
     pub fn all(&self) -> BTreeMap<NodeId, SocketAddr> {
-        self.0.read().clone()
+        self.addresses.read().clone()
+    }
+
+    /// Remembers what `node` tells of itself: that it leads, if nobody has said so of a later term.
+    pub fn told_that_it_leads(&self, node: NodeId, facts: &Facts) {
+        let mut leader = self.leader.write();
+        if facts.leads && leader.is_none_or(|(term, _)| facts.term >= term) {
+            *leader = Some((facts.term, node));
+        }
+    }
+
+    /// Who said last that it leads, for a node that no log comes to and that no leader speaks with.
+    pub fn leader_by_gossip(&self) -> Option<NodeId> {
+        self.leader.read().map(|(_, node)| node)
     }
 }
 

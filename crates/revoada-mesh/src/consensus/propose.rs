@@ -185,7 +185,13 @@ impl<R: Runtime> Sender<R> {
             let (leader, runs) = {
                 let metrics = self.raft.metrics();
                 let metrics = metrics.borrow_watched();
-                (metrics.current_leader, metrics.running_state.is_ok())
+                // To a node that is in no membership no leader speaks, and what it knew may be long over.
+                let membership = metrics.membership_config.membership();
+                let leader = match membership.get_node(&self.id) {
+                    Some(_) => metrics.current_leader,
+                    None => self.peers.book().leader_by_gossip().filter(|leader| *leader != self.id),
+                };
+                (leader, metrics.running_state.is_ok())
             };
             if !runs {
                 // Whatever was tried before this was not appended, or it would not be tried again.

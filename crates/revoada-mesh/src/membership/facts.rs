@@ -33,6 +33,8 @@ pub struct Facts {
     pub rack: String,
     /// Whether an operator started this process (`up`, `start`), so that the loss before it does not count.
     pub by_operator: bool,
+    /// Whether it leads in its term, as far as it knows.
+    pub leads: bool,
     /// Where clients of etcd reach it, as a URL, or empty.
     pub etcd_url: String,
 }
@@ -54,6 +56,7 @@ impl Facts {
             ("zone", self.zone.clone()),
             ("rack", self.rack.clone()),
             ("operator", self.by_operator.to_string()),
+            ("leads", self.leads.to_string()),
             ("etcd", self.etcd_url.clone()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
@@ -78,6 +81,7 @@ impl Facts {
                 "zone" => facts.zone = value.to_owned(),
                 "rack" => facts.rack = value.to_owned(),
                 "operator" => facts.by_operator = value.parse().unwrap_or_default(),
+                "leads" => facts.leads = value.parse().unwrap_or_default(),
                 "etcd" => facts.etcd_url = value.to_owned(),
                 // A newer program may tell more.
                 _ => {}
@@ -108,6 +112,7 @@ mod tests {
             zone: "a".to_owned(),
             rack: String::new(),
             by_operator: true,
+            leads: true,
             etcd_url: "http://127.0.0.1:2379".to_owned(),
         };
         let pairs = facts.to_pairs();

@@ -200,13 +200,15 @@ async fn look(
                     _ => now,
                 };
                 book.learn(id, known.gossip_advertise_addr);
+                let facts = Facts::from_pairs(state.key_values());
+                book.told_that_it_leads(id, &facts);
                 next.insert(
                     id,
                     Peer {
                         membership,
                         since,
                         address: known.gossip_advertise_addr,
-                        facts: Facts::from_pairs(state.key_values()),
+                        facts,
                         generation: known.generation_id,
                     },
                 );

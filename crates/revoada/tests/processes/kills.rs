@@ -105,3 +105,29 @@ async fn a_killed_leader_is_replaced_by_a_worker_and_comes_back_as_one() {
     let leader = cluster.leader().await;
     replace(&mut cluster, leader).await;
 }
+
+#[tokio::test]
+async fn a_node_that_neither_votes_nor_replicates_takes_writes() {
+    let mut cluster = TestCluster::prepare("cluster-3m-nw", 7);
+    cluster.start_all();
+    cluster.apply_patiently(0, "first", "by a founder").await;
+    let client = cluster.nodes[0].client();
+    let apart = until("every node has its place", PATIENCE, async || {
+        let status = client.status().await.map_err(|error| error.to_string())?;
+        let holders = status.nodes.iter().filter(|node| node.voter || node.learner).count();
+        let apart = status.nodes.iter().find(|node| !node.voter && !node.learner);
+        match apart {
+            Some(node) if holders == 5 => Ok(node.name.clone()),
+            _ => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    let apart = cluster.index_of(&apart);
+    cluster.apply_patiently(apart, "through-it", "kept").await;
+    // And so it does when another one leads.
+    let leader = cluster.leader().await;
+    cluster.nodes[leader].kill();
+    cluster.apply_patiently(apart, "after", "kept").await;
+    let holder = cluster.leader().await;
+    assert_eq!(cluster.content(holder, "through-it", false).await.unwrap(), "kept");
+}
