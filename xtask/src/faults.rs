@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +29,8 @@ const PAGE: &str = "docs/fault-suite.md";
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
     times: u32,
+    /// How many rounds at once.
+    jobs: usize,
     json: bool,
     /// Only tests whose names contain this.
     only: Option<String>,
@@ -37,6 +41,7 @@ impl Plan {
     pub fn parse(arguments: &[&str]) -> Option<Self> {
         let mut plan = Self {
             times: 1,
+            jobs: 1,
             json: false,
             only: None,
         };
@@ -45,6 +50,7 @@ impl Plan {
             let value = words.next()?;
             match *word {
                 "--times" => plan.times = value.parse().ok().filter(|times| *times > 0)?,
+                "--jobs" => plan.jobs = value.parse().ok().filter(|jobs| *jobs > 0)?,
                 "--only" => plan.only = Some((*value).to_owned()),
                 "-o" if *value == "json" => plan.json = true,
                 _ => return None,
@@ -87,24 +93,51 @@ pub fn run(plan: &Plan) -> Result<bool> {
     let target = cargo::target()?;
     let logs = target.join("xtask/faults");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-    let mut command = Command::new(program()?);
-    command
-        .args(&plan.only)
-        .current_dir(cargo::root().join("crates/revoada"))
-        .env(test::BINARY, cargo::measured_binary(&target)?)
-        .env("RUST_TEST_THREADS", "1")
-        .stdin(Stdio::null());
-    match peers::build(&["checker"]) {
-        Ok(bin) => drop(command.env(test::CHECKER, bin.join("checker"))),
-        Err(error) => eprintln!("without porcupine: {error:#}"),
-    }
+    let (program, binary) = (program()?, cargo::measured_binary(&target)?);
+    let checker = match peers::build(&["checker"]) {
+        Ok(bin) => Some(bin.join("checker")),
+        Err(error) => {
+            eprintln!("without porcupine: {error:#}");
+            None
+        }
+    };
+    let command = || {
+        let mut command = Command::new(&program);
+        command
+            .args(&plan.only)
+            .current_dir(cargo::root().join("crates/revoada"))
+            .env(test::BINARY, &binary)
+            .env("RUST_TEST_THREADS", "1")
+            .envs(checker.as_ref().map(|checker| (test::CHECKER, checker)))
+            .stdin(Stdio::null());
+        command
+    };
+    let next = AtomicU32::new(1);
+    let lane = || {
+        let mut rounds = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number > plan.times {
+                return Ok(rounds);
+            }
+            let round = Round::run(&mut command(), logs.join(format!("round-{number}.log")))?;
+            eprintln!("round {number:3} of {}: {}", plan.times, round.summary());
+            rounds.push((number, round));
+        }
+    };
+    let lanes: Vec<Result<Vec<_>>> = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..plan.jobs).map(|_| scope.spawn(lane)).collect();
+        let joined = lanes.into_iter().map(|lane| lane.join());
+        joined
+            .map(|lane| lane.unwrap_or_else(|_| bail!("a round has panicked")))
+            .collect()
+    });
     let mut rounds = Vec::new();
-    for number in 1..=plan.times {
-        let log = logs.join(format!("round-{number}.log"));
-        let round = Round::run(&mut command, log)?;
-        eprintln!("round {number:3} of {}: {}", plan.times, round.summary());
-        rounds.push(round);
+    for lane in lanes {
+        rounds.extend(lane?);
     }
+    rounds.sort_by_key(|(number, _)| *number);
+    let rounds: Vec<_> = rounds.into_iter().map(|(_, round)| round).collect();
     if plan.json {
         println!("{}", as_json(&rounds));
     } else {
@@ -112,7 +145,8 @@ pub fn run(plan: &Plan) -> Result<bool> {
     }
     if plan.times >= KEPT_FROM && plan.only.is_none() {
         let file = cargo::root().join(PAGE);
-        fs::write(&file, page(&rounds, &machine()?)).with_context(|| format!("cannot write {}", file.display()))?;
+        fs::write(&file, page(&rounds, plan.jobs, &machine()?))
+            .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(rounds.iter().all(Round::held))
 }
@@ -284,10 +318,10 @@ fn as_json(rounds: &[Round]) -> Value {
     })
 }
 
-fn page(rounds: &[Round], machine: &str) -> String {
+fn page(rounds: &[Round], jobs: usize, machine: &str) -> String {
     let mut page = format!(
-        "# The fault suite, again and again\n\nWritten by `cargo xtask faults --times {}`: all tests of real processes, of a \
-         release build where they need no failpoints.\n\n{machine}\n\n",
+        "# The fault suite, again and again\n\nWritten by `cargo xtask faults --times {} --jobs {jobs}` (so many rounds at once): \
+         all tests of real processes, of a release build where they need no failpoints.\n\n{machine}\n\n",
         rounds.len()
     );
     let mut add = |line: String| page.push_str(&(line + "\n"));
@@ -365,6 +399,6 @@ mod tests {
         assert_eq!(slowest(&rounds), [("b", 6.0, 7.0), ("a", 2.0, 3.0)]);
         let told = as_json(&rounds);
         assert_eq!((&told["held"], &told["failures"]["a"]), (&json!(false), &json!(1)));
-        assert!(page(&rounds, "a machine").contains("| 2 | 1 | 1 a | 10 |"));
+        assert!(page(&rounds, 1, "a machine").contains("| 2 | 1 | 1 a | 10 |"));
     }
 }

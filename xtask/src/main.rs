@@ -30,7 +30,7 @@ usage: cargo xtask COMMAND
                        parts: writes five drills resources costs etcd steady build
   sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
                        simulated clusters, one for each seed; a failure prints how to see it again
-  faults [--times N] [--only NAME] [-o json]
+  faults [--times N] [--jobs ROUNDS] [--only NAME] [-o json]
                        the tests of real processes, N times in a row; from 20 on kept in docs/fault-suite.md
   soak --minutes M [--seed S] [-o json]
                        real processes under load and random faults; ends by itself, or with Ctrl-C
