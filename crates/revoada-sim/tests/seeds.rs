@@ -101,6 +101,19 @@ fn a_voter_on_another_disk_is_kept_out_where_nobody_remembers_the_first() {
     assert_eq!(run(13, &options(Scenario::Members)).violation, None);
 }
 
+/// A leader died between the halves of a replacement, the lost voter was back before the next one led, and another had to go:
+/// the oracle of damping took that for a change of its own.
+#[test]
+fn a_replacement_is_ended_by_the_next_leader_whoever_goes() {
+    let options = Options {
+        cadences_vary: true,
+        ..options(Scenario::Everything)
+    };
+    for seed in [10_658, 12_110] {
+        assert_eq!(run(seed, &options).violation, None, "seed {seed}");
+    }
+}
+
 /// The trace of one seed, in a process of its own.
 #[test]
 fn one_seed_twice_in_two_processes_gives_one_trace() {

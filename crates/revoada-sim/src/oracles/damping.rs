@@ -1,7 +1,7 @@
 //! A node changes its role at most once a minute; the replacement of a lost voter, the admission, and an operator's word
 //! are exempt (the design, §5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use revoada_attest::{NodeId, TransitionKind};
 use revoada_core::limits;
@@ -21,7 +21,9 @@ pub fn check(state: &ClusterState) -> Result<(), Violation> {
         .map(|body| body.time_ms)
         .collect();
     let mut changed: BTreeMap<NodeId, u64> = BTreeMap::new();
-    for body in blocks {
+    // Who was promoted, and is not demoted again, because somebody was lost.
+    let mut replacements: BTreeSet<&str> = BTreeSet::new();
+    for body in &blocks {
         let transition = &body.transition;
         if !matches!(transition.kind, TransitionKind::Promote | TransitionKind::Demote) {
             continue;
@@ -29,8 +31,16 @@ pub fn check(state: &ClusterState) -> Result<(), Violation> {
         let before = changed.insert(transition.node, body.time_ms);
         let reason = &transition.reason;
         let asked = reason.contains("operator") || reason.contains("asked");
-        // Both halves of a replacement are committed together, unless the leader is lost in between.
-        let replaces = reason.contains("lost") || losses.iter().any(|loss| loss.abs_diff(body.time_ms) < SLACK_MS);
+        // Both halves of a replacement are committed together, unless the leader is lost in between. The next one ends what
+        // was begun, also where the lost one is back by then and another has to go.
+        let ends = reason.strip_suffix(" was promoted in its place");
+        let replaces = reason.contains("lost")
+            || losses.iter().any(|loss| loss.abs_diff(body.time_ms) < SLACK_MS)
+            || ends.is_some_and(|promoted| replacements.contains(promoted));
+        match transition.kind {
+            TransitionKind::Promote if reason.contains("lost") => replacements.insert(&transition.name),
+            _ => replacements.remove(transition.name.as_str()),
+        };
         let since = before.map(|before| before.abs_diff(body.time_ms));
         if let Some(since) = since
             && !asked

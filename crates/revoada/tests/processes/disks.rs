@@ -301,30 +301,26 @@ async fn each_acknowledged_write_is_synced_by_a_majority_as_seen_from_outside() 
     let counts = || traced.iter().map(Strace::syncs).collect::<Vec<_>>();
     let before = counts();
     for number in 0..WRITES {
-        // One after the other: no write can share the sync of another.
+        // One after the other: those that a majority syncs before it is acknowledged are syncs of this write alone, whichever
+        // two nodes they are of. The third one may be late, and sync several at once.
         client
             .apply(&config_map(&format!("write-{number}"), "x"))
             .await
             .unwrap();
     }
-    until(
-        "a majority has synced as often as writes were acknowledged",
-        PATIENCE,
-        async || {
-            let after = counts();
-            let mut syncs: Vec<_> = after
-                .iter()
-                .zip(&before)
-                .map(|(after, before)| after - before)
-                .collect();
-            syncs.sort_unstable();
-            // strace may write its file a little later than the system calls happen, and never writes too much.
-            if syncs[1] >= WRITES {
-                Ok(())
-            } else {
-                Err(format!("{WRITES} writes, syncs by node: {syncs:?}"))
-            }
-        },
-    )
+    until("a majority has synced each write", PATIENCE, async || {
+        let after = counts();
+        let syncs: Vec<_> = after
+            .iter()
+            .zip(&before)
+            .map(|(after, before)| after - before)
+            .collect();
+        // strace may write its file a little later than the system calls happen, and never writes too much.
+        if syncs.iter().sum::<usize>() >= 2 * WRITES {
+            Ok(())
+        } else {
+            Err(format!("{WRITES} writes, syncs by node: {syncs:?}"))
+        }
+    })
     .await;
 }
