@@ -79,6 +79,15 @@ pub struct Outcome {
     pub slower: u32,
 }
 
+/// What a node said of its leadership when it was looked at last.
+struct Led {
+    term: u64,
+    voters: BTreeSet<NodeId>,
+    /// Whether the change of the membership that is under way was begun by a leader before it: that one judged who had
+    /// caught up, and this one has not heard of all of them yet.
+    inherits: bool,
+}
+
 /// When faults begin: the cluster has formed by then, or is about to.
 const FAULTS_FROM_MS: u64 = 1_500;
 /// How often a node is looked at; and where somebody floods one.
@@ -226,7 +235,7 @@ impl Judge {
         let mut seen: (u64, u64) = (0, 1);
         let mut logged = 0;
         let mut applied_before = 0;
-        let mut led: Option<(u64, BTreeSet<NodeId>)> = None;
+        let mut led: Option<Led> = None;
         let mut looks = 0_u64;
         let mut changes = None;
         loop {
@@ -283,12 +292,7 @@ impl Judge {
     }
 
     /// Looks at what a node says of its leadership, behind each change of it.
-    async fn observe_leader(
-        &self,
-        place: Place,
-        consensus: &Consensus<Sim>,
-        led: &mut Option<(u64, BTreeSet<NodeId>)>,
-    ) {
+    async fn observe_leader(&self, place: Place, consensus: &Consensus<Sim>, led: &mut Option<Led>) {
         let view = consensus.view();
         if !view.leads {
             *led = None;
@@ -308,9 +312,9 @@ impl Judge {
                 self.ask("leader-completeness", whole);
             }
         }
-        if let Some((term, voters)) = led
-            && *term == view.term
-            && *voters != view.voters
+        let before = led.take().filter(|before| before.term == view.term);
+        if let Some(before) = &before
+            && before.voters != view.voters
         {
             self.cluster.trace.say(format_args!(
                 "{:?} vote",
@@ -319,9 +323,15 @@ impl Judge {
                     .filter_map(|id| self.cluster.place_of(id))
                     .collect::<Vec<_>>()
             ));
-            self.ask("caught-up", caught_up::promoted(voters, &view));
+            if !before.inherits {
+                self.ask("caught-up", caught_up::promoted(&before.voters, &view));
+            }
         }
-        *led = Some((view.term, view.voters.clone()));
+        *led = Some(Led {
+            term: view.term,
+            inherits: view.changing && before.is_none_or(|before| before.inherits),
+            voters: view.voters,
+        });
     }
 }
 

@@ -114,6 +114,19 @@ fn a_replacement_is_ended_by_the_next_leader_whoever_goes() {
     }
 }
 
+/// A leader ended the promotion that one before it had begun, and had not heard of the promoted node yet: the oracle took it for
+/// one that lacks what the leader does not know.
+#[test]
+fn a_promotion_is_judged_by_the_leader_that_began_it() {
+    let options = Options {
+        cadences_vary: true,
+        ..options(Scenario::Everything)
+    };
+    for seed in [14_172, 14_470] {
+        assert_eq!(run(seed, &options).violation, None, "seed {seed}");
+    }
+}
+
 /// The trace of one seed, in a process of its own.
 #[test]
 fn one_seed_twice_in_two_processes_gives_one_trace() {
