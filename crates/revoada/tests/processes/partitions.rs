@@ -23,6 +23,14 @@ async fn a_partition_leaves_one_side_that_decides_and_heals_to_one_chain() {
     // The leader and a worker on one side; two voters and a worker on the other.
     let worker = cluster.index_of(&status.nodes.iter().find(|node| !node.voter).unwrap().name);
     let minority = [leader, worker];
+    // On a slow machine the shape is there before the standbys replicate.
+    until("the worker replicates", PATIENCE, async || {
+        match cluster.content(worker, "fact", true).await {
+            Ok(content) if content == "before" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     let majority: Vec<usize> = (0..5).filter(|node| !minority.contains(node)).collect();
     let sockets: Vec<_> = majority
         .iter()
