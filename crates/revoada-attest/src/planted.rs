@@ -50,11 +50,19 @@ pub enum Bug {
     GathersWithoutLimit,
     /// A node that leads no longer goes on with what it had planned.
     ActsWhenDeposed,
+    /// Some followers are sent an entry without what is in it.
+    SendsEmptyEntries,
+    /// Who loses its vote is not written to the chain.
+    DemotesWithoutABlock,
+    /// A witness signs the block before, and nobody looks at what it signed.
+    WitnessesAnotherBlock,
+    /// The answers of a batch go to each other's callers.
+    AnswersInAnotherOrder,
 }
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 21] = [
+    pub const ALL: [(&'static str, Self); 25] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -76,6 +84,10 @@ impl Bug {
         ("forgets-truncation", Self::ForgetsTruncation),
         ("gathers-without-limit", Self::GathersWithoutLimit),
         ("acts-when-deposed", Self::ActsWhenDeposed),
+        ("sends-empty-entries", Self::SendsEmptyEntries),
+        ("demotes-without-a-block", Self::DemotesWithoutABlock),
+        ("witnesses-another-block", Self::WitnessesAnotherBlock),
+        ("answers-in-another-order", Self::AnswersInAnotherOrder),
     ];
 }
 

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use revoada_attest::{NodeKey, Witness};
+use revoada_attest::planted::{Bug, is_planted};
+use revoada_attest::{Digest, NodeKey, Witness};
 use revoada_core::limits;
 use revoada_core::machine::Command;
 use revoada_mesh::consensus::Consensus;
@@ -20,7 +21,12 @@ pub(crate) async fn run<R: Runtime>(consensus: Consensus<R>, key: NodeKey) {
         let owed = owed(&consensus, me);
         let mut failed = false;
         for (index, digest) in owed {
-            let witness = Witness::sign(&digest, &key);
+            let signed = if is_planted(Bug::WitnessesAnotherBlock) {
+                Digest::default()
+            } else {
+                digest
+            };
+            let witness = Witness::sign(&signed, &key);
             let proposed = consensus.propose(Command::Witness { index, digest, witness }).await;
             // Refused: the chain has it from somebody else, or the block is another. Either way it is looked at again.
             failed |= proposed.is_err();
@@ -44,7 +50,7 @@ pub(crate) async fn run<R: Runtime>(consensus: Consensus<R>, key: NodeKey) {
     }
 }
 
-fn owed<R: Runtime>(consensus: &Consensus<R>, me: revoada_attest::NodeId) -> Vec<(u64, revoada_attest::Digest)> {
+fn owed<R: Runtime>(consensus: &Consensus<R>, me: revoada_attest::NodeId) -> Vec<(u64, Digest)> {
     let voters = consensus.view().voters;
     if voters.len() > 1 && !voters.contains(&me) {
         return Vec::new();

@@ -278,6 +278,8 @@ async fn one(clients: &Clients, planned: &Planned, counts: &Counts) {
             for (from, to) in &ways {
                 cluster.net.cut(*from, *to, true);
             }
+            // So much that those who hear none of it have not caught up.
+            Sim::detach(clients.clone().hurry(running, planned.number, lasts / 2));
             SimRuntime::sleep(lasts / 2).await;
             let victim = places(&view.voters).first().copied();
             if let Some(victim) = victim {

@@ -261,6 +261,10 @@ impl Scenario {
                 Fault::OldDisk(Whom::At(place)) => Some(place),
                 _ => None,
             };
+            let copy = match fault {
+                Fault::LoneCopy(Whom::At(place)) => Some(place),
+                _ => None,
+            };
             let mut push = |at_ms, lasts_ms, fault| {
                 plan.push(Planned {
                     number: plan.len(),
@@ -281,6 +285,19 @@ impl Scenario {
                     Fault::SlowDisk(Whom::At(other), 400_000),
                 );
                 push(back_ms, chance.between(1_000, 4_000), Fault::Kill(Whom::Leader));
+            }
+            if let Some(place) = copy.filter(|_| chance.permille(700)) {
+                // A copy that has promised nothing, and the leader dies as soon as it is there: if its vote counts, one that
+                // lacks what its original had acknowledged leads.
+                let other = (place + 1 + chance.below(places as u64 - 1) as Place) % places;
+                let dies_ms = at_ms + chance.between(5, 500);
+                let slow_ms = at_ms.saturating_sub(1_000);
+                push(
+                    slow_ms,
+                    dies_ms + 1_000 - slow_ms,
+                    Fault::SlowDisk(Whom::At(other), 400_000),
+                );
+                push(dies_ms, chance.between(1_000, 4_000), Fault::Kill(Whom::Leader));
             }
             // Of a disk that is older than it was, the others remember how far it had come only if they were there until it was gone, and had it written down.
             at_ms = (at_ms + chance.between(50, 2 * gap)).max(gone_ms + REMEMBERED_MS);

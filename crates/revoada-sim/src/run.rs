@@ -41,6 +41,8 @@ pub struct Options {
     pub faults_ms: u64,
     /// Whether the seed decides which cadences the cluster declares; they are those that are prescribed otherwise.
     pub cadences_vary: bool,
+    /// Whether it goes on behind the first property that does not hold, so that the other oracles are asked too.
+    pub to_the_end: bool,
 }
 
 impl Default for Options {
@@ -50,6 +52,7 @@ impl Default for Options {
             nodes: 5,
             faults_ms: 30_000,
             cadences_vary: false,
+            to_the_end: false,
         }
     }
 }
@@ -61,6 +64,8 @@ pub struct Outcome {
     pub seed: u64,
     /// The first property that did not hold.
     pub violation: Option<Violation>,
+    /// What other oracles said behind it, the first of each; of few where the simulation ended with the first.
+    pub also: Vec<Violation>,
     /// The last events.
     pub events: Vec<String>,
     /// A digest of all events, and how many they were.
@@ -172,7 +177,8 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
     let judge = Arc::new(Judge {
         cluster: cluster.clone(),
         ledger: Ledger::default(),
-        first: Mutex::default(),
+        violations: Mutex::default(),
+        to_the_end: options.to_the_end,
         asked: Mutex::default(),
     });
     let counts = faults::Counts::default();
@@ -188,7 +194,8 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
     drop(runtime);
     verdicts::remember(false);
     let records = history.take();
-    let violation = judge.first.lock().clone();
+    let mut violations = judge.violations.lock().clone().into_iter();
+    let violation = violations.next();
     if let Some(violation) = &violation {
         cluster
             .trace
@@ -198,6 +205,7 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
     Outcome {
         seed,
         violation,
+        also: violations.collect(),
         events: cluster.trace.last(60),
         trace: cluster.trace.digest(),
         faults,
@@ -209,11 +217,12 @@ pub fn run_plan(seed: u64, options: &Options, plan: &[Planned]) -> Outcome {
     }
 }
 
-/// Asks the oracles, and keeps what the first one says that is broken.
+/// Asks the oracles, and keeps the first thing that each of them says that is broken, in the order in which they said it.
 struct Judge {
     cluster: Arc<Cluster>,
     ledger: Ledger,
-    first: Mutex<Option<Violation>>,
+    violations: Mutex<Vec<Violation>>,
+    to_the_end: bool,
     asked: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -221,13 +230,17 @@ impl Judge {
     fn ask<T: Default>(&self, oracle: &'static str, answer: Result<T, Violation>) -> T {
         *self.asked.lock().entry(oracle).or_default() += 1;
         answer.unwrap_or_else(|violation| {
-            self.first.lock().get_or_insert(violation);
+            let mut known = self.violations.lock();
+            if known.iter().all(|known| known.oracle != violation.oracle) {
+                known.push(violation);
+            }
             T::default()
         })
     }
 
-    fn is_broken(&self) -> bool {
-        self.first.lock().is_some()
+    /// Whether there is nothing more to be learnt.
+    fn is_done(&self) -> bool {
+        !self.to_the_end && !self.violations.lock().is_empty()
     }
 
     /// Looks at one place for as long as the simulation runs.
@@ -364,7 +377,7 @@ async fn whole(
         faults::carry_out(&clients, &plan, &counts);
     });
     let mut left = FAULTS_FROM_MS + options.faults_ms;
-    while left > 0 && !judge.is_broken() {
+    while left > 0 && !judge.is_done() {
         SimRuntime::sleep(Duration::from_millis(100)).await;
         judge.ask("panics", panics::none(&cluster.panics.lock()));
         left = left.saturating_sub(100);
@@ -372,7 +385,7 @@ async fn whole(
     clients.hands_off.store(true, Ordering::Relaxed);
     let healed_ms = liveness(&judge, &clients).await;
     clients.stop.store(true, Ordering::Relaxed);
-    if !judge.is_broken() {
+    if !judge.is_done() {
         // What is still under way is answered, or its patience ends.
         loop {
             SimRuntime::sleep(Duration::from_millis(400)).await;
@@ -395,7 +408,7 @@ async fn liveness(judge: &Judge, clients: &Clients) -> u64 {
     let cluster = &judge.cluster;
     cluster.trace.say(format_args!("no more faults"));
     let (mut waited, step) = (0, 250);
-    while !judge.is_broken() {
+    while !judge.is_done() {
         faults::heal(cluster);
         clients.restore_all().await;
         SimRuntime::sleep(Duration::from_millis(step)).await;

@@ -395,6 +395,14 @@ impl<R: Runtime, S: Stream<Item = AppendEntriesRequest<R>> + Unpin> Appending<R,
                 request = self.input.next(), if !self.input_ended && has_room => {
                     let Some(request) = request else { self.input_ended = true; continue };
                     self.vote = Some(request.vote);
+                    let mut request = request;
+                    if is_planted(Bug::SendsEmptyEntries) && self.target.as_bytes()[0].is_multiple_of(2) {
+                        for entry in &mut request.entries {
+                            if matches!(entry.payload, openraft::EntryPayload::Normal(_)) {
+                                entry.payload = openraft::EntryPayload::Blank;
+                            }
+                        }
+                    }
                     let sent = match encode(&request) {
                         Ok(body) => {
                             self.in_flight.sent(body.len());

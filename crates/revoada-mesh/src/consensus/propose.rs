@@ -151,7 +151,10 @@ async fn gather<R: Runtime>(mut queue: mpsc::Receiver<Waiting>, batches: Arc<Ato
                     .map(|waiting| (waiting.command, waiting.answer))
                     .unzip();
                 match sender.send(Command::encode_batch(&commands)).await {
-                    Ok(replies) => {
+                    Ok(mut replies) => {
+                        if is_planted(Bug::AnswersInAnotherOrder) {
+                            replies.reverse();
+                        }
                         for (answer, reply) in answers.into_iter().zip(replies) {
                             // A caller that gave up no longer listens.
                             drop(answer.send(Ok(reply)));

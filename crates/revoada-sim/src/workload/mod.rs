@@ -233,6 +233,23 @@ impl Clients {
         }
     }
 
+    /// Writes on one node without a pause until so much time has passed, or the node has no answer.
+    pub async fn hurry(self, running: Running, number: usize, lasts: Duration) {
+        let end = now() + lasts;
+        let mut values = 0;
+        let mut known = BTreeMap::new();
+        while self.goes_on() && now() < end {
+            values += 1;
+            let value = Bytes::from(format!("h{number}-{values}"));
+            self.put(&running, &[(Bytes::from_static(b"hurry"), value.clone())], &mut known)
+                .await;
+            // Refused or unknown: what is asked at once again may be refused at once again, and no time would pass.
+            if known.get(b"hurry".as_slice()) != Some(&value) {
+                return;
+            }
+        }
+    }
+
     async fn put(&self, running: &Running, pairs: &[(Bytes, Bytes)], known: &mut BTreeMap<Bytes, Bytes>) {
         let kind = if pairs.len() > 1 { "txn" } else { "put" };
         let ops = pairs.iter().map(|(key, value)| Op::put(key.clone(), value.clone()));
