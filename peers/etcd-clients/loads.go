@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +44,30 @@ func writeSteadily(r *run) error {
 			r.say(said)
 		}()
 	}
+}
+
+// fill puts so many keys of one size under a prefix, many at once.
+func fill(r *run) error {
+	prefix := r.flags.String("prefix", "fill/", "what the keys begin with")
+	keys := r.flags.Int("keys", 1000, "how many there are")
+	size := r.flags.Int("size", 256, "the bytes of each value")
+	if err := r.parse(); err != nil {
+		return err
+	}
+	const workers = 64
+	value := strings.Repeat("v", *size)
+	ctx, cancel := limited()
+	defer cancel()
+	err := all(workers, func(worker int) error {
+		for n := worker; n < *keys; n += workers {
+			if _, err := r.client.Put(ctx, fmt.Sprintf("%s%07d", *prefix, n), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.say(line{"what": "filled", "keys": *keys})
+	return err
 }
 
 // measureLag puts at a steady rate while watchers wait for it: each watch that hears of a put says how long after its

@@ -54,6 +54,7 @@ var scenarios = map[string]func(*run) error{
 	"namespace": useNamespace,
 	"ordering":  readInOrder,
 	"mirror":    mirrorAll,
+	"fill":      fill,
 	"gap":       writeSteadily,
 	"lag":       measureLag,
 }
