@@ -15,10 +15,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::PATIENCE;
-use crate::support::until;
+use crate::support::LOOK_AGAIN;
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(60);
@@ -69,18 +70,17 @@ impl Api {
 
     /// Creates an object, and tries again while it is not known to be there.
     pub async fn create(&self, path: &str, object: &Value) {
-        until(
-            &format!("{} is created", object["metadata"]["name"]),
-            PATIENCE,
-            async || {
-                match self.call("POST", path, Some(object)).await? {
-                    // An attempt whose outcome was unknown may have been it.
-                    (StatusCode::CREATED | StatusCode::CONFLICT, _) => Ok(()),
-                    (status, text) => Err(format!("{path}: {status}: {text}")),
-                }
-            },
-        )
-        .await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = match self.call("POST", path, Some(object)).await {
+                // An attempt whose outcome was unknown may have been it.
+                Ok((StatusCode::CREATED | StatusCode::CONFLICT, _)) => return,
+                Ok((status, text)) => format!("{status}: {text}"),
+                Err(error) => error,
+            };
+            assert!(Instant::now() < deadline, "{path} takes no {object}: {said}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Watches a list from now on, by one request that is never made again.
