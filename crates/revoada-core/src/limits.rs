@@ -120,6 +120,27 @@ pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
 pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The largest piece of a section, in bytes: what is allocated before it is there.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;
+/// The longest name or URL of a member that was asked for by name, in bytes.
+pub const ROSTER_TEXT_BYTES_MAX: usize = 1_024;
+/// How many URLs of each kind such a member has at most.
+pub const ROSTER_URLS_MAX: usize = 32;
+/// The pause between two attempts of a member to be introduced to others, in milliseconds.
+pub const INTRODUCTION_PAUSE_MS: u64 = 100;
+/// How long one request of an introduction may take, in milliseconds.
+pub const INTRODUCTION_MS_MAX: u64 = 5_000;
+/// The largest request or answer of an introduction, in bytes: a genesis of as many founders as there may be, and them.
+pub const INTRODUCTION_BYTES_MAX: usize = 4 << 20;
+/// The largest hello of a TLS client that tells a node from others, in bytes.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 8 << 10;
+/// How often a hello that has not come whole is looked at, in milliseconds.
+pub const CLIENT_HELLO_POLL_MS: u64 = 5;
+/// For how long a member has to be there before it counts for a change of members, in milliseconds. etcd's is five
+/// seconds, from its first connection on, which comes before a node hears of another one by gossip.
+pub const MEMBER_HEALTHY_MS: u64 = 4_500;
+/// How often a member looks whether it still is one, in milliseconds.
+pub const ROSTER_LOOK_MS: u64 = 250;
+/// How long a member that was removed waits to be out of the membership before it goes, in milliseconds.
+pub const REMOVED_MS_MAX: u64 = 5_000;
 /// How many records of nodes a cluster keeps, those of evicted nodes included.
 pub const NODES_MAX: usize = 1_024;
 /// A node that is lost this many times within [`FLAPPING_WINDOW_MS`] is quarantined as flapping.

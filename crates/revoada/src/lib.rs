@@ -18,6 +18,7 @@ pub use revoada_store as store;
 
 pub use cluster::{Cluster, ClusterBackend, ClusterBuilder, ClusterRuntimeError};
 pub use faces::NativeFaces;
+pub use revoada_faces::etcd::SERVED_AS as ETCD_VERSION;
 pub use revoada_core::declaration::{
     ClusterCoherenceError, ClusterDeclaration, FabricFace, FabricStrategy, FaceKind, ReconciliationCadence,
 };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorKind;
 use crate::keyspace::{Op, Operation, OperationRefused, Outcome, Revision, Txn};
 use crate::roles::RoleNote;
+use crate::roster::RosterChange;
 
 /// One change of the replicated state. Several travel as one log entry; each is answered by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub enum Command {
         /// The revision of the snapshot; the keyspace goes past it and past its own.
         revision: Revision,
     },
+    /// A change of who belongs to the group, where that is asked for by name.
+    Roster(RosterChange),
 }
 
 /// What a command did.
@@ -70,6 +73,8 @@ pub enum Done {
         /// How many entries are staged now.
         entries: u64,
     },
+    /// The roster is as it was asked for.
+    Roster,
 }
 
 /// Why a command changed nothing.
@@ -136,7 +141,12 @@ impl Command {
                         .map(|(key, value)| key.len() + value.len() + 16)
                         .sum::<usize>()
             }
-            Self::Transit(_) | Self::Note(_) | Self::Witness { .. } | Self::RestoreStaged { .. } => 4 * FRAME,
+            Self::Roster(RosterChange::Found { members }) => (members.len() + 1) * 4 * FRAME,
+            Self::Transit(_)
+            | Self::Note(_)
+            | Self::Witness { .. }
+            | Self::RestoreStaged { .. }
+            | Self::Roster(_) => 4 * FRAME,
         }
     }
 }

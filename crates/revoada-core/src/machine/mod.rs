@@ -17,6 +17,7 @@ use crate::genesis::Genesis;
 use crate::keyspace::{Keyspace, Operation, Restore};
 use crate::limits;
 use crate::roles::Roles;
+use crate::roster::Roster;
 
 pub use command::{Command, DecodeError, Done, Refused, Reply};
 
@@ -44,6 +45,7 @@ pub struct ClusterState {
     chain: Chain,
     founders: Arc<BTreeSet<NodeId>>,
     staged: Option<Arc<Staged>>,
+    roster: Arc<Roster>,
 }
 
 impl ClusterState {
@@ -55,6 +57,7 @@ impl ClusterState {
             chain: Chain::new(genesis.digest()),
             founders: Arc::new(genesis.founders().keys().copied().collect()),
             staged: None,
+            roster: Arc::default(),
         }
     }
 
@@ -66,6 +69,11 @@ impl ClusterState {
     /// Who is what.
     pub fn roles(&self) -> &Arc<Roles> {
         &self.roles
+    }
+
+    /// Who belongs to the group, where that is asked for by name; empty elsewhere.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     /// How it came to be so.
@@ -113,6 +121,14 @@ impl ClusterState {
                     ))
                 }
             },
+            Command::Roster(change) => {
+                let mut roster = (*self.roster).clone();
+                roster
+                    .apply(&change)
+                    .map_err(|refused| Refused::new(refused.kind(), &refused))?;
+                self.roster = Arc::new(roster);
+                Ok(Done::Roster)
+            }
         }
     }
 

@@ -11,7 +11,7 @@
 //! | KV, Watch, Lease | all |
 //! | Lock, Election | all, made of the other three |
 //! | Auth | all; logging in by the name in a client's certificate is not served |
-//! | Cluster | members are listed; who they are is the topology's matter |
+//! | Cluster | all, where members come and go by name; where a topology decides who votes, they are listed |
 //! | Maintenance | all but snapshots, alarms from outside, and downgrades |
 
 mod auth;

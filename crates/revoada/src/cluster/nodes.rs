@@ -124,6 +124,7 @@ impl Nodes {
                 },
                 topologies: own.clone(),
                 store: store.clone(),
+                as_member: None,
             };
             let thread = spawn(options, stop.clone())?;
             started.threads.lock().push(thread);

@@ -44,6 +44,7 @@ impl Threads {
                 },
                 topologies: Vec::new(),
                 store: None,
+                as_member: None,
             };
             let stop = stop.clone();
             started.threads.push(std::thread::spawn(move || {
