@@ -1,8 +1,10 @@
-//! Real peers, built once into the user's cache folder: etcd, etcdctl, etcd's load generator, and the checker of histories.
+//! Real peers, built once into the user's cache folder: etcd, etcdctl, etcd's load generator, a program on etcd's own client
+//! packages, Kubernetes' API server and controllers, and the checker of histories.
 //!
 //! Each peer is a Go module in `peers/`, its versions pinned by `go.sum`; a stamp file holds those and what Go text the
 //! module has of its own, so that a changed one builds again. Rejected: `go install`, which writes into the user's own folders and pins nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,11 +38,32 @@ const PEERS: &[Peer] = &[
         programs: &[("benchmark", "go.etcd.io/etcd/v3/tools/benchmark")],
     },
     Peer {
+        module: "etcd-clients",
+        name: "etcd-clients",
+        programs: &[("etcd-clients", "revoada.dev/peers/etcd-clients")],
+    },
+    Peer {
+        module: "kubernetes",
+        name: "kubernetes",
+        programs: &[
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            (
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ),
+        ],
+    },
+    Peer {
         module: "checker",
         name: "checker",
         programs: &[("checker", "revoada.dev/peers/checker")],
     },
 ];
+
+/// What peers are asked for by.
+pub fn names() -> BTreeSet<&'static str> {
+    PEERS.iter().map(|peer| peer.name).collect()
+}
 
 /// Builds what is not there yet, of these or of all where none is named, and prints where it is. None where a name is
 /// that of no peer.

@@ -6,6 +6,7 @@
 mod caller;
 mod cluster;
 mod disk;
+mod etcd;
 mod hosts;
 mod load;
 mod recorder;
@@ -22,7 +23,7 @@ pub use disk::{OwnDisk, SLOW_WRITES_PER_SECOND};
 pub use hosts::Hosts;
 pub use load::{Load, Written};
 pub use recorder::{Chance, Recorder};
-pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run};
+pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run, peer};
 
 /// Failpoints that are come to on every node, whoever leads, as soon as anything is written.
 pub const WRITES: &[Point] = &[
