@@ -134,7 +134,9 @@ impl<R: Runtime> NodeGate<R> {
     /// Whether nothing committed has come here yet that says who belongs to the cluster.
     fn knows_nobody(&self) -> bool {
         let consensus = self.consensus.read();
-        consensus.as_ref().is_none_or(|consensus| consensus.read(|state| !state.roster().is_founded()))
+        consensus
+            .as_ref()
+            .is_none_or(|consensus| consensus.read(|state| !state.roster().is_founded()))
     }
 
     /// `standing` is none before anything committed can be read; then the genesis decides.

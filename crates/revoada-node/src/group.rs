@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
+use revoada_core::roster::RosterMember;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::membership::{Facts, View};
 use revoada_mesh::runtime::{Runtime, Tokio};
-use revoada_core::roster::RosterMember;
 use revoada_store::{GroupChange, GroupChangeError, GroupChanged, GroupMember, MoveLeaderError, RaftGroup, Standing};
 use tokio::sync::watch;
 
@@ -54,7 +54,9 @@ impl<R: Runtime> Group<R> {
     /// The number of a node: that of the member that it is, where members have numbers of their own.
     fn number_of(&self, id: &NodeId) -> u64 {
         if self.by_name.is_some()
-            && let Some(member) = self.consensus.read(|state| state.roster().of_node(id).map(|member| member.id))
+            && let Some(member) = self
+                .consensus
+                .read(|state| state.roster().of_node(id).map(|member| member.id))
         {
             return member;
         }
@@ -88,7 +90,10 @@ impl<R: Runtime> RaftGroup for Group<R> {
         let raft = self.consensus.view();
         Standing {
             cluster: number(self.genesis.digest().as_bytes()),
-            member: self.by_name.as_ref().map_or_else(|| number(self.me.as_bytes()), |by_name| by_name.id),
+            member: self
+                .by_name
+                .as_ref()
+                .map_or_else(|| number(self.me.as_bytes()), |by_name| by_name.id),
             term: raft.term,
             leader: raft.leader.as_ref().map(|leader| self.number_of(leader)),
             last_index: raft.last_index,

@@ -8,8 +8,8 @@
 //! The first disks are synced before they are told. They count until the first membership names disks, and only where a
 //! majority of founders tells the same ([`revoada_mesh::consensus::Seat::Founder`]). None is ever taken back.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -199,7 +199,10 @@ impl TlsRules {
             let unknown: Vec<&String> = self.cipher_suites.iter().filter(understood).collect();
             if unknown.len() == self.cipher_suites.len() {
                 return Err(BootError::Certificate {
-                    what: format!("none of the cipher suites can be had: {}", self.cipher_suites.join(", ")),
+                    what: format!(
+                        "none of the cipher suites can be had: {}",
+                        self.cipher_suites.join(", ")
+                    ),
                 });
             }
             for suite in unknown {
@@ -347,8 +350,11 @@ pub fn self_signed(folder: &Path, hosts: Vec<String>, years: u32) -> Result<Cert
     parameters.not_before = (now - day).into();
     parameters.not_after = (now + day * 365 * years.max(1)).into();
     let key = rcgen::KeyPair::generate().map_err(|error| unmade(&files.key, &error))?;
-    let cert = parameters.self_signed(&key).map_err(|error| unmade(&files.cert, &error))?;
-    crate::listen::write_secret(&files.key, key.serialize_pem().as_bytes()).map_err(|error| unmade(&files.key, &error))?;
+    let cert = parameters
+        .self_signed(&key)
+        .map_err(|error| unmade(&files.cert, &error))?;
+    crate::listen::write_secret(&files.key, key.serialize_pem().as_bytes())
+        .map_err(|error| unmade(&files.key, &error))?;
     let part = folder.join("cert.part");
     fs::write(&part, cert.pem())
         .and_then(|()| fs::rename(&part, &files.cert))

@@ -18,12 +18,12 @@ pub use revoada_store as store;
 
 pub use cluster::{Cluster, ClusterBackend, ClusterBuilder, ClusterRuntimeError};
 pub use faces::NativeFaces;
-pub use revoada_faces::etcd::SERVED_AS as ETCD_VERSION;
 pub use revoada_core::declaration::{
     ClusterCoherenceError, ClusterDeclaration, FabricFace, FabricStrategy, FaceKind, ReconciliationCadence,
 };
 pub use revoada_core::resource::{Resource, ResourceFormat, ResourceRef};
 pub use revoada_core::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quorum3M, Solo, TopologyStrategy};
+pub use revoada_faces::etcd::SERVED_AS as ETCD_VERSION;
 pub use revoada_mesh::keyspace::RaftBackend;
 pub use revoada_store::admin::HealthReport as ClusterHealth;
 pub use revoada_store::{FolderBackend, FolderConfig, MemoryBackend, StoreBackend};

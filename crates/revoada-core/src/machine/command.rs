@@ -142,11 +142,9 @@ impl Command {
                         .sum::<usize>()
             }
             Self::Roster(RosterChange::Found { members }) => (members.len() + 1) * 4 * FRAME,
-            Self::Transit(_)
-            | Self::Note(_)
-            | Self::Witness { .. }
-            | Self::RestoreStaged { .. }
-            | Self::Roster(_) => 4 * FRAME,
+            Self::Transit(_) | Self::Note(_) | Self::Witness { .. } | Self::RestoreStaged { .. } | Self::Roster(_) => {
+                4 * FRAME
+            }
         }
     }
 }

@@ -98,7 +98,10 @@ impl Follow<'_> {
 
     /// Notes that the membership has followed.
     fn confirm(&mut self) {
-        let moving = self.roles.members().filter_map(|record| Some((record.id, record.moving?)));
+        let moving = self
+            .roles
+            .members()
+            .filter_map(|record| Some((record.id, record.moving?)));
         let followed = |(node, moving): &(NodeId, Moving)| match moving {
             Moving::Promoting => self.observed.voters.contains(node),
             Moving::Demoting => !self.observed.voters.contains(node),

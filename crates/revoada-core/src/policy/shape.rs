@@ -14,7 +14,11 @@ use crate::topology::TopologyStrategy;
 /// but where members come by name, as many as there are.
 pub fn voters_declared(topology: &dyn TopologyStrategy, nodes: usize) -> usize {
     let wanted = topology.voters(nodes).clamp(1, nodes.max(1));
-    if wanted.is_multiple_of(2) && !topology.has_roster() { wanted - 1 } else { wanted }
+    if wanted.is_multiple_of(2) && !topology.has_roster() {
+        wanted - 1
+    } else {
+        wanted
+    }
 }
 
 /// The role of those that do not vote.

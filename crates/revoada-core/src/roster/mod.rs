@@ -341,7 +341,10 @@ impl Roster {
 
     /// Puts a member in its place, if it is of a size that can be kept.
     fn insert(&mut self, mut member: RosterMember) -> Result<(), RosterRefused> {
-        let texts = [&member.name].into_iter().chain(&member.peer_urls).chain(&member.client_urls);
+        let texts = [&member.name]
+            .into_iter()
+            .chain(&member.peer_urls)
+            .chain(&member.client_urls);
         if member.peer_urls.len().max(member.client_urls.len()) > ROSTER_URLS_MAX {
             let what = format!("a member has at most {ROSTER_URLS_MAX} URLs of each kind");
             return Err(RosterRefused::TooMuch { what });

@@ -55,7 +55,10 @@ fn the_first_founding_counts() {
 fn a_member_comes_introduces_itself_and_goes_for_good() {
     let mut roster = founded(1);
     roster.apply(&add(4, false)).unwrap();
-    assert_eq!(roster.of_urls(&url(4)).map(|member| (member.id, member.node)), Some((4, None)));
+    assert_eq!(
+        roster.of_urls(&url(4)).map(|member| (member.id, member.node)),
+        Some((4, None))
+    );
     let introduce = |id, n| RosterChange::Introduce { id, node: node(n) };
     roster.apply(&introduce(4, 4)).unwrap();
     roster.apply(&introduce(4, 4)).unwrap();

@@ -99,15 +99,13 @@ fn refused(error: GroupChangeError) -> Status {
         GroupChangeError::TooManyLearners => {
             Status::failed_precondition("etcdserver: too many learner members in cluster")
         }
-        GroupChangeError::NoLearner => {
-            Status::failed_precondition("etcdserver: can only promote a learner member")
+        GroupChangeError::NoLearner => Status::failed_precondition("etcdserver: can only promote a learner member"),
+        GroupChangeError::LearnerLags => {
+            Status::failed_precondition("etcdserver: can only promote a learner member which is in sync with leader")
         }
-        GroupChangeError::LearnerLags => Status::failed_precondition(
-            "etcdserver: can only promote a learner member which is in sync with leader",
-        ),
-        GroupChangeError::NotEnoughStarted => Status::failed_precondition(
-            "etcdserver: re-configuration failed due to not enough started members",
-        ),
+        GroupChangeError::NotEnoughStarted => {
+            Status::failed_precondition("etcdserver: re-configuration failed due to not enough started members")
+        }
         GroupChangeError::Unhealthy => Status::unavailable("etcdserver: unhealthy cluster"),
         GroupChangeError::Unavailable(why) => {
             tracing::debug!(why, "a change of members was not asked for");
@@ -160,10 +158,24 @@ mod tests {
     #[test]
     fn urls_are_a_scheme_a_host_and_a_port() {
         let given = |texts: &[&str]| urls(texts.iter().map(ToString::to_string).collect());
-        assert_eq!(given(&["http://b:1/", "https://a:2"]).unwrap(), ["http://b:1", "https://a:2"]);
-        for wrong in [&[][..], &["a:1"], &["http://a"], &["http://a:b"], &["http://a:1", "http://a:1/x"], &["http://:1"]] {
+        assert_eq!(
+            given(&["http://b:1/", "https://a:2"]).unwrap(),
+            ["http://b:1", "https://a:2"]
+        );
+        for wrong in [
+            &[][..],
+            &["a:1"],
+            &["http://a"],
+            &["http://a:b"],
+            &["http://a:1", "http://a:1/x"],
+            &["http://:1"],
+        ] {
             let status = given(wrong).unwrap_err();
-            assert_eq!(status.message(), "etcdserver: given member URLs are invalid", "{wrong:?}");
+            assert_eq!(
+                status.message(),
+                "etcdserver: given member URLs are invalid",
+                "{wrong:?}"
+            );
         }
     }
 }

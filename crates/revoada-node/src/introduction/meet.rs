@@ -163,7 +163,13 @@ pub async fn join(
     key: &NodeKey,
     introductions: &Introductions,
 ) -> Result<Pins, JoinError> {
-    let others: Vec<String> = group.members.values().filter(|urls| **urls != my_urls).flatten().cloned().collect();
+    let others: Vec<String> = group
+        .members
+        .values()
+        .filter(|urls| **urls != my_urls)
+        .flatten()
+        .cloned()
+        .collect();
     if others.is_empty() {
         return Err(JoinError::Alone);
     }
@@ -219,7 +225,10 @@ pub async fn standing(pins: &Pins, node: NodeId, tls: &PeerTls) -> MemberStandin
     let others = pins.members.iter().filter(|member| member.id != pins.id);
     let asked = others.map(|member| ask_any::<_, MemberStanding>(tls, &member.peer_urls, STANDING, &word));
     let answers = join_all(asked).await;
-    let known = answers.into_iter().flatten().find(|standing| *standing != MemberStanding::Unknown);
+    let known = answers
+        .into_iter()
+        .flatten()
+        .find(|standing| *standing != MemberStanding::Unknown);
     known.unwrap_or(MemberStanding::Unknown)
 }
 
@@ -270,13 +279,18 @@ async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
     if !secure {
         return exchange(TokioIo::new(tcp), request).await.map_err(|what| what.at(url));
     }
-    let config = tls.client.clone().ok_or_else(|| failed(&"this member has no certificates for peers"))?;
+    let config = tls
+        .client
+        .clone()
+        .ok_or_else(|| failed(&"this member has no certificates for peers"))?;
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host).map_err(|error| failed(&error))?;
     let stream = TlsConnector::from(config).connect(name, tcp).await;
     let stream = stream.map_err(|error| failed(&error))?;
-    exchange(TokioIo::new(stream), request).await.map_err(|what| what.at(url))
+    exchange(TokioIo::new(stream), request)
+        .await
+        .map_err(|what| what.at(url))
 }
 
 impl AskError {
@@ -303,16 +317,19 @@ where
         let status = response.status();
         let body = Limited::new(response.into_body(), limits::INTRODUCTION_BYTES_MAX);
         let body = body.collect().await;
-        let body = body.map_err(|error| AskError::Unreachable(error.to_string()))?.to_bytes();
+        let body = body
+            .map_err(|error| AskError::Unreachable(error.to_string()))?
+            .to_bytes();
         Ok((status, body))
     };
-    // The connection ends when the sender is dropped, or before it.
-    let (status, body) = tokio::select! {
+    let mut exchange = std::pin::pin!(exchange);
+    // The connection ends when the sender is dropped, or with the answer.
+    let (status, body): (StatusCode, bytes::Bytes) = tokio::select! {
         biased;
-        answer = exchange => answer?,
+        answer = exchange.as_mut() => answer?,
         ended = connection => {
             ended.map_err(failed)?;
-            return Err(AskError::Unreachable("it hung up".to_owned()));
+            exchange.await?
         }
     };
     let garbage = |error: serde_json::Error| {

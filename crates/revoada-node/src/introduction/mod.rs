@@ -189,7 +189,10 @@ impl Pins {
         };
         let pins: Self = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
         if pins.format != 1 {
-            return Err(malformed(format!("it is of format {}, and this program reads 1", pins.format)));
+            return Err(malformed(format!(
+                "it is of format {}, and this program reads 1",
+                pins.format
+            )));
         }
         Ok(Some(pins))
     }

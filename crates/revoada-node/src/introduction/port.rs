@@ -118,7 +118,9 @@ impl Introductions {
             return Err(refuse(RefusalKind::OtherGroup, why));
         }
         let pinned = known.pins.iter().flat_map(|pins| &pins.members);
-        let mut pinned = pinned.filter(|member| member.id == word.id).filter_map(|member| member.node);
+        let mut pinned = pinned
+            .filter(|member| member.id == word.id)
+            .filter_map(|member| member.node);
         if let Some(node) = pinned.find(|node| *node != word.node) {
             let why = format!(
                 "{} was here with the key {}, and has lost it: remove it as a member and add it again",
@@ -188,7 +190,9 @@ fn refuse(kind: RefusalKind, why: impl Into<String>) -> Refusal {
 type Answer<T> = Result<Json<T>, (StatusCode, Json<Refusal>)>;
 
 fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
-    result.map(Json).map_err(|refusal| (StatusCode::CONFLICT, Json(refusal)))
+    result
+        .map(Json)
+        .map_err(|refusal| (StatusCode::CONFLICT, Json(refusal)))
 }
 
 fn router(introductions: Arc<Introductions>) -> Router {
@@ -244,7 +248,12 @@ impl PeerPort {
             let failed = |source| BootError::Listen { address, hint, source };
             let listener = crate::node::bind(address).await.map_err(failed)?;
             let door = Door {
-                acceptor: introductions.tls.server.clone().filter(|_| secure).map(TlsAcceptor::from),
+                acceptor: introductions
+                    .tls
+                    .server
+                    .clone()
+                    .filter(|_| secure)
+                    .map(TlsAcceptor::from),
                 router: router(introductions.clone()),
                 nodes: sender.clone(),
             };
@@ -362,7 +371,11 @@ fn judge(mut bytes: &[u8]) -> Option<Caller> {
             let hello = accepted.client_hello();
             let mut names = hello.alpn().into_iter().flatten();
             let of_ours = |name: &[u8]| Protocol::ALL.iter().any(|protocol| protocol.name() == name);
-            Some(if names.any(of_ours) { Caller::Node } else { Caller::OverTls })
+            Some(if names.any(of_ours) {
+                Caller::Node
+            } else {
+                Caller::OverTls
+            })
         }
         Err(_) => Some(Caller::OverTls),
     }
@@ -484,7 +497,11 @@ mod tests {
         for tls in [&PeerTls::default as &dyn Fn() -> PeerTls, &mutual] {
             let (founders, group) = three(tls).await;
             let all = founders.iter().map(|founder| founder.found(&group));
-            let pins: Vec<Pins> = futures::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
+            let pins: Vec<Pins> = futures::future::join_all(all)
+                .await
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
             assert_eq!(pins[0].members, pins[1].members);
             assert_eq!(pins[0].acquaintances().count(), 3);
             assert_eq!(genesis_of(&founders[0]), genesis_of(&founders[1]));
@@ -524,7 +541,10 @@ mod tests {
     async fn a_founder_that_lost_its_key_is_told_so() {
         let (mut founders, group) = three(PeerTls::default).await;
         let all = founders.iter().map(|founder| founder.found(&group));
-        futures::future::join_all(all).await.into_iter().for_each(|pins| drop(pins.unwrap()));
+        futures::future::join_all(all)
+            .await
+            .into_iter()
+            .for_each(|pins| drop(pins.unwrap()));
         founders[2].key = NodeKey::from_seed([9; 32]);
         let error = founders[2].found(&group).await.unwrap_err();
         assert!(matches!(error, meet::FoundError::Bootstrapped { .. }), "{error}");
@@ -541,7 +561,13 @@ mod tests {
             ..group.clone()
         };
         let folder = founders[0].folder.path();
-        let waits = meet::founders(folder, &group, &founders[0].url, &founders[0].key, &founders[0].introductions);
+        let waits = meet::founders(
+            folder,
+            &group,
+            &founders[0].url,
+            &founders[0].key,
+            &founders[0].introductions,
+        );
         let others = futures::future::join(founders[1].found(&other), founders[2].found(&other));
         tokio::select! {
             _ = waits => panic!("it made a genesis of members that were started for another group"),

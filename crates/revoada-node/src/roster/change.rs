@@ -42,7 +42,10 @@ pub(crate) async fn ask<R: Runtime>(driver: &Driver<R>, ask: RosterAsk) -> Roste
     }
     let body = serde_json::to_vec(&ask).map_err(|error| GroupChangeError::Invalid(error.to_string()))?;
     let limit = Duration::from_millis(limits::WISH_MS_MAX);
-    let answer = consensus.ask_leader(ROSTER, Bytes::from(body), limit).await.map_err(unsaid)?;
+    let answer = consensus
+        .ask_leader(ROSTER, Bytes::from(body), limit)
+        .await
+        .map_err(unsaid)?;
     let fate: RosterFate = serde_json::from_slice(&answer)
         .map_err(|error| GroupChangeError::OutcomeUnknown(format!("the leader's answer cannot be read: {error}")))?;
     let id = fate?;
@@ -81,7 +84,10 @@ pub(crate) async fn decide<R: Runtime>(driver: &Driver<R>, ask: RosterAsk) -> Ro
         GroupChange::Promote { id } => RosterChange::Promote { id },
     };
     rehearse(&roster, &change)?;
-    let sight = Sight { driver, roster: &roster };
+    let sight = Sight {
+        driver,
+        roster: &roster,
+    };
     sight.allows(&change, ask.strict)?;
     let id = match &change {
         RosterChange::Add { id, .. }

@@ -81,7 +81,14 @@ impl Group {
         let replication = others.map(|node| {
             let caught_up = self.ready.contains(node);
             let (reachable, lag) = (true, 0);
-            (*node, Replication { reachable, caught_up, lag })
+            (
+                *node,
+                Replication {
+                    reachable,
+                    caught_up,
+                    lag,
+                },
+            )
         });
         let founders = (1..=self.founders).map(|n| {
             let (name, location) = (name(&id(n)), Location::default());
@@ -165,7 +172,10 @@ fn a_member_that_is_added_votes_once_it_has_caught_up() {
     assert_eq!(group.role(2), Some(Role::Observer));
     group.ready.insert(id(2));
     group.settle();
-    assert_eq!((group.shape().as_str(), group.role(2)), ("n1 n2 / none", Some(Role::ControlPlane)));
+    assert_eq!(
+        (group.shape().as_str(), group.role(2)),
+        ("n1 n2 / none", Some(Role::ControlPlane))
+    );
     assert_eq!(group.roles.get(&id(2)).unwrap().moving, None);
 }
 
@@ -210,7 +220,10 @@ fn while_the_membership_changes_no_other_change_is_planned() {
     group.introduce(3);
     group.in_flight = true;
     let plan = group.plan();
-    assert!(plan.steps.iter().all(|step| matches!(step, Step::Commit(_))), "{plan:?}");
+    assert!(
+        plan.steps.iter().all(|step| matches!(step, Step::Commit(_))),
+        "{plan:?}"
+    );
     assert!(!plan.why.is_empty());
 }
 

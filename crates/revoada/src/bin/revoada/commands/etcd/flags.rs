@@ -78,7 +78,11 @@ pub const FLAGS: &[Flag] = &[
     text("bootstrap-defrag-threshold-megabytes", "0", NO_BBOLT),
     text("cert-file", "", Honoured),
     text("cipher-suites", "", Honoured),
-    text("client-cert-allowed-hostname", "", Refused("the names in clients' certificates are not compared with a list")),
+    text(
+        "client-cert-allowed-hostname",
+        "",
+        Refused("the names in clients' certificates are not compared with a list"),
+    ),
     switch("client-cert-auth", "false", Honoured),
     text("client-cert-file", "", Ignored("this member is no client of itself")),
     text("client-crl-file", "", Honoured),
@@ -96,7 +100,11 @@ pub const FLAGS: &[Flag] = &[
     text("discovery-dial-timeout", "2s", Ignored("there is no discovery")),
     text("discovery-endpoints", "", NO_DISCOVERY),
     text("discovery-fallback", "exit", Ignored("there is no discovery")),
-    switch("discovery-insecure-skip-tls-verify", "false", Ignored("there is no discovery")),
+    switch(
+        "discovery-insecure-skip-tls-verify",
+        "false",
+        Ignored("there is no discovery"),
+    ),
     switch("discovery-insecure-transport", "true", Ignored("there is no discovery")),
     text("discovery-keepalive-time", "2s", Ignored("there is no discovery")),
     text("discovery-keepalive-timeout", "6s", Ignored("there is no discovery")),
@@ -112,11 +120,23 @@ pub const FLAGS: &[Flag] = &[
     text("distributed-tracing-instance-id", "", NO_TRACING),
     text("distributed-tracing-sampling-rate", "0", NO_TRACING),
     text("distributed-tracing-service-name", "etcd", NO_TRACING),
-    text("downgrade-check-time", "5s", Ignored("a downgrade ends when it is cancelled")),
+    text(
+        "downgrade-check-time",
+        "5s",
+        Ignored("a downgrade ends when it is cancelled"),
+    ),
     text("election-timeout", "1000", Honoured),
     switch("enable-distributed-tracing", "false", NO_TRACING),
-    switch("enable-grpc-gateway", "true", Ignored("gRPC alone is served, no JSON in its place")),
-    switch("enable-log-rotation", "false", Ignored("the log's file is rotated by whoever keeps it")),
+    switch(
+        "enable-grpc-gateway",
+        "true",
+        Ignored("gRPC alone is served, no JSON in its place"),
+    ),
+    switch(
+        "enable-log-rotation",
+        "false",
+        Ignored("the log's file is rotated by whoever keeps it"),
+    ),
     switch("enable-pprof", "false", Ignored("there is no profiler of Go")),
     text("experimental-bootstrap-defrag-threshold-megabytes", "0", NO_BBOLT),
     switch("experimental-compact-hash-check-enabled", "false", NO_CHECK),
@@ -128,15 +148,35 @@ pub const FLAGS: &[Flag] = &[
     text("experimental-distributed-tracing-instance-id", "", NO_TRACING),
     text("experimental-distributed-tracing-sampling-rate", "0", NO_TRACING),
     text("experimental-distributed-tracing-service-name", "etcd", NO_TRACING),
-    text("experimental-downgrade-check-time", "5s", Ignored("a downgrade ends when it is cancelled")),
+    text(
+        "experimental-downgrade-check-time",
+        "5s",
+        Ignored("a downgrade ends when it is cancelled"),
+    ),
     switch("experimental-enable-distributed-tracing", "false", NO_TRACING),
-    switch("experimental-enable-lease-checkpoint", "false", Ignored("every keep-alive of a lease is committed")),
-    switch("experimental-enable-lease-checkpoint-persist", "false", Ignored("every keep-alive of a lease is committed")),
+    switch(
+        "experimental-enable-lease-checkpoint",
+        "false",
+        Ignored("every keep-alive of a lease is committed"),
+    ),
+    switch(
+        "experimental-enable-lease-checkpoint-persist",
+        "false",
+        Ignored("every keep-alive of a lease is committed"),
+    ),
     switch("experimental-initial-corrupt-check", "false", NO_CHECK),
     switch("experimental-memory-mlock", "false", Ignored("memory is not locked")),
-    switch("experimental-peer-skip-client-san-verification", "false", Ignored("names in the certificates of callers are not looked at")),
+    switch(
+        "experimental-peer-skip-client-san-verification",
+        "false",
+        Ignored("names in the certificates of callers are not looked at"),
+    ),
     text("experimental-snapshot-catchup-entries", "5000", NO_FILES),
-    switch("experimental-stop-grpc-service-on-defrag", "false", Ignored("there is nothing to defragment")),
+    switch(
+        "experimental-stop-grpc-service-on-defrag",
+        "false",
+        Ignored("there is nothing to defragment"),
+    ),
     switch("experimental-txn-mode-write-with-shared-buffer", "true", NO_BBOLT),
     text("experimental-warning-apply-duration", "100ms", NO_WARNING),
     text("experimental-warning-unary-request-duration", "0s", NO_WARNING),
@@ -147,12 +187,20 @@ pub const FLAGS: &[Flag] = &[
     text("grpc-keepalive-min-time", "5s", OWN_TIMES),
     text("grpc-keepalive-timeout", "20s", OWN_TIMES),
     text("heartbeat-interval", "100", Honoured),
-    text("host-whitelist", "*", Refused("names that clients ask for are not compared with a list")),
+    text(
+        "host-whitelist",
+        "*",
+        Refused("names that clients ask for are not compared with a list"),
+    ),
     text("initial-advertise-peer-urls", "http://localhost:2380", Honoured),
     text("initial-cluster", "", Honoured),
     text("initial-cluster-state", "new", Honoured),
     text("initial-cluster-token", "etcd-cluster", Honoured),
-    switch("initial-election-tick-advance", "true", Ignored("the first election needs no hurry")),
+    switch(
+        "initial-election-tick-advance",
+        "true",
+        Ignored("the first election needs no hurry"),
+    ),
     text("key-file", "", Honoured),
     text("listen-client-http-urls", "", Honoured),
     text("listen-client-urls", "http://localhost:2379", Honoured),
@@ -161,9 +209,17 @@ pub const FLAGS: &[Flag] = &[
     text("log-format", "json", Honoured),
     text("log-level", "info", Honoured),
     text("log-outputs", "default", Honoured),
-    text("log-rotation-config-json", "", Ignored("the log's file is rotated by whoever keeps it")),
+    text(
+        "log-rotation-config-json",
+        "",
+        Ignored("the log's file is rotated by whoever keeps it"),
+    ),
     text("logger", "zap", Honoured),
-    text("max-concurrent-streams", "4294967295", Ignored("a connection has a limit of its own")),
+    text(
+        "max-concurrent-streams",
+        "4294967295",
+        Ignored("a connection has a limit of its own"),
+    ),
     text("max-learners", "1", Honoured),
     text("max-request-bytes", "1572864", Honoured),
     text("max-snapshots", "5", NO_FILES),
@@ -173,33 +229,61 @@ pub const FLAGS: &[Flag] = &[
     text("metrics", "basic", Ignored("metrics have one level of detail")),
     text("name", "default", Honoured),
     switch("peer-auto-tls", "false", Honoured),
-    text("peer-cert-allowed-cn", "", Refused("the names in peers' certificates are not compared with a list")),
-    text("peer-cert-allowed-hostname", "", Refused("the names in peers' certificates are not compared with a list")),
+    text(
+        "peer-cert-allowed-cn",
+        "",
+        Refused("the names in peers' certificates are not compared with a list"),
+    ),
+    text(
+        "peer-cert-allowed-hostname",
+        "",
+        Refused("the names in peers' certificates are not compared with a list"),
+    ),
     text("peer-cert-file", "", Honoured),
     switch("peer-client-cert-auth", "false", Honoured),
     text("peer-client-cert-file", "", Honoured),
     text("peer-client-key-file", "", Honoured),
     text("peer-crl-file", "", Honoured),
     text("peer-key-file", "", Honoured),
-    switch("peer-skip-client-san-verification", "false", Ignored("names in the certificates of callers are not looked at")),
+    switch(
+        "peer-skip-client-san-verification",
+        "false",
+        Ignored("names in the certificates of callers are not looked at"),
+    ),
     text("peer-trusted-ca-file", "", Honoured),
-    switch("pre-vote", "true", Ignored("a member always asks before it stands for election")),
+    switch(
+        "pre-vote",
+        "true",
+        Ignored("a member always asks before it stands for election"),
+    ),
     text("quota-backend-bytes", "0", Honoured),
     text("raft-read-timeout", "5s", OWN_TIMES),
     text("raft-write-timeout", "5s", OWN_TIMES),
     text("self-signed-cert-validity", "1", Honoured),
     text("snapshot-catchup-entries", "5000", NO_FILES),
     text("snapshot-count", "10000", Honoured),
-    switch("socket-reuse-address", "false", Ignored("a port that was just freed is always taken")),
+    switch(
+        "socket-reuse-address",
+        "false",
+        Ignored("a port that was just freed is always taken"),
+    ),
     switch("socket-reuse-port", "false", Refused("a port belongs to one process")),
     switch("strict-reconfig-check", "true", Honoured),
     text("tls-max-version", "", Honoured),
     text("tls-min-version", "TLS1.2", Honoured),
     text("trusted-ca-file", "", Honoured),
-    switch("unsafe-no-fsync", "false", Ignored("what is acknowledged is on disk, always")),
+    switch(
+        "unsafe-no-fsync",
+        "false",
+        Ignored("what is acknowledged is on disk, always"),
+    ),
     text("v2-deprecation", "", Ignored("there is no v2 store")),
     switch("version", "false", Honoured),
-    text("wal-dir", "", Refused("the log lies in the data-dir: put that on the fast disk")),
+    text(
+        "wal-dir",
+        "",
+        Refused("the log lies in the data-dir: put that on the fast disk"),
+    ),
     text("warning-apply-duration", "100ms", NO_WARNING),
     text("warning-unary-request-duration", "0s", NO_WARNING),
     text("watch-progress-notify-interval", "10m0s", Honoured),
@@ -241,7 +325,10 @@ impl Given {
         if given.switch("version")? {
             return Ok(given);
         }
-        let file = given.values.get("config-file").or_else(|| environment.get("ETCD_CONFIG_FILE"));
+        let file = given
+            .values
+            .get("config-file")
+            .or_else(|| environment.get("ETCD_CONFIG_FILE"));
         if let Some(path) = file.filter(|path| !path.is_empty()).cloned() {
             given = Self::file(Path::new(&path))?;
         } else {
@@ -274,13 +361,21 @@ impl Given {
 
     /// The value of a flag as a number.
     pub fn number<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, FlagError> {
-        self.text(name).trim().parse().map_err(|_| self.not_a("number of this kind", name))
+        self.text(name)
+            .trim()
+            .parse()
+            .map_err(|_| self.not_a("number of this kind", name))
     }
 
     /// The parts of a value between commas, without empty ones and those that were there before.
     pub fn list(&self, name: &'static str) -> Vec<String> {
         let mut parts: Vec<String> = Vec::new();
-        for part in self.text(name).split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in self
+            .text(name)
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             if !parts.iter().any(|known| known == part) {
                 parts.push(part.to_owned());
             }
@@ -289,7 +384,10 @@ impl Given {
     }
 
     fn not_a(&self, what: &str, name: &'static str) -> FlagError {
-        FlagError::Usage(format!("invalid value {:?} for flag -{name}: it is no {what}", self.text(name)))
+        FlagError::Usage(format!(
+            "invalid value {:?} for flag -{name}: it is no {what}",
+            self.text(name)
+        ))
     }
 
     fn arguments(arguments: &[String]) -> Result<Self, FlagError> {
@@ -343,14 +441,17 @@ impl Given {
                 Some(flag) => drop(self.values.insert(flag.name, value.clone())),
                 // The suite of etcd sets it for every member.
                 None if name == "unsupported-arch" => {}
-                None => self.warnings.push(format!("unrecognized environment variable {variable}")),
+                None => self
+                    .warnings
+                    .push(format!("unrecognized environment variable {variable}")),
             }
         }
         Ok(())
     }
 
     fn file(path: &Path) -> Result<Self, FlagError> {
-        let failed = |what: String| FlagError::Invalid(format!("cannot use the config file {}: {what}", path.display()));
+        let failed =
+            |what: String| FlagError::Invalid(format!("cannot use the config file {}: {what}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let tree: Value = serde_saphyr::from_str(&text).map_err(|error| failed(error.to_string()))?;
         let mut given = Self::default();
@@ -387,19 +488,25 @@ impl Given {
 
     fn field(&mut self, name: &str, value: &Value) -> Result<(), String> {
         let Some(flag) = find(name) else {
-            self.warnings.push(format!("the config file has {name}, which is no flag of etcd 3.6"));
+            self.warnings
+                .push(format!("the config file has {name}, which is no flag of etcd 3.6"));
             return Ok(());
         };
         let text = match value {
             Value::Null => return Ok(()),
             Value::String(text) => text.clone(),
             // In a file durations are numbers of nanoseconds.
-            Value::Number(number) if flag.default.ends_with(['s', 'm', 'h']) && flag.default.starts_with(|c: char| c.is_ascii_digit()) => {
+            Value::Number(number)
+                if flag.default.ends_with(['s', 'm', 'h'])
+                    && flag.default.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
                 format!("{number}ns")
             }
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Array(items) => {
-                let texts = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+                let texts = items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
                 texts.collect::<Vec<_>>().join(",")
             }
             Value::Object(_) => return Err(format!("{name} is a mapping")),
@@ -451,9 +558,22 @@ mod tests {
 
     #[test]
     fn flags_are_gos() {
-        let given = read(&["-name", "a", "--data-dir=d", "--auto-tls", "--strict-reconfig-check=false"], &[]).unwrap();
+        let given = read(
+            &[
+                "-name",
+                "a",
+                "--data-dir=d",
+                "--auto-tls",
+                "--strict-reconfig-check=false",
+            ],
+            &[],
+        )
+        .unwrap();
         assert_eq!((given.text("name"), given.text("data-dir")), ("a", "d"));
-        assert_eq!((given.switch("auto-tls"), given.switch("strict-reconfig-check")), (Ok(true), Ok(false)));
+        assert_eq!(
+            (given.switch("auto-tls"), given.switch("strict-reconfig-check")),
+            (Ok(true), Ok(false))
+        );
         assert_eq!(given.number::<u64>("snapshot-count"), Ok(10_000));
         assert!(!given.has("snapshot-count") && given.warnings.is_empty());
         let usage = |arguments: &[&str]| match read(arguments, &[]) {
@@ -470,7 +590,11 @@ mod tests {
 
     #[test]
     fn the_environment_fills_what_no_flag_says() {
-        let given = read(&["--name=a"], &[("ETCD_DATA_DIR", "d"), ("ETCD_NONSENSE", "1"), ("HOME", "/")]).unwrap();
+        let given = read(
+            &["--name=a"],
+            &[("ETCD_DATA_DIR", "d"), ("ETCD_NONSENSE", "1"), ("HOME", "/")],
+        )
+        .unwrap();
         assert_eq!(given.text("data-dir"), "d");
         assert!(given.warnings[0].contains("ETCD_NONSENSE"), "{:?}", given.warnings);
         let conflict = read(&["--name=a"], &[("ETCD_NAME", "b")]).unwrap_err();
@@ -487,11 +611,17 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let file = path.to_string_lossy().into_owned();
         let given = read(&["--name=a", "--config-file", &file], &[("ETCD_DATA_DIR", "d")]).unwrap();
-        assert_eq!((given.text("name"), given.text("data-dir"), given.text("cert-file")), ("f", "", "c"));
+        assert_eq!(
+            (given.text("name"), given.text("data-dir"), given.text("cert-file")),
+            ("f", "", "c")
+        );
         assert_eq!(given.list("log-outputs"), ["stderr", "x.log"]);
         assert_eq!(given.text("watch-progress-notify-interval"), "5000000000ns");
         assert_eq!(given.number::<i64>("quota-backend-bytes"), Ok(42));
-        assert_eq!((given.switch("client-cert-auth"), given.switch("peer-auto-tls")), (Ok(true), Ok(true)));
+        assert_eq!(
+            (given.switch("client-cert-auth"), given.switch("peer-auto-tls")),
+            (Ok(true), Ok(true))
+        );
         assert_eq!(given.switch("auto-tls"), Ok(false));
         assert!(given.warnings[0].contains("nonsense"), "{:?}", given.warnings);
         let missing = read(&["--config-file=/nowhere.yaml"], &[]).unwrap_err();
@@ -500,9 +630,17 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_warned_of_and_what_would_be_missed_is_refused() {
-        let given = read(&["--max-wals=9", "--enable-pprof", "--pre-vote=true", "--max-snapshots=5"], &[]).unwrap();
+        let given = read(
+            &["--max-wals=9", "--enable-pprof", "--pre-vote=true", "--max-snapshots=5"],
+            &[],
+        )
+        .unwrap();
         assert_eq!(given.warnings.len(), 2, "{:?}", given.warnings);
-        for refused in ["--discovery-srv=example.org", "--wal-dir=/fast", "--peer-cert-allowed-cn=a"] {
+        for refused in [
+            "--discovery-srv=example.org",
+            "--wal-dir=/fast",
+            "--peer-cert-allowed-cn=a",
+        ] {
             let error = read(&[refused], &[]).unwrap_err();
             let name = refused.split('=').next().unwrap();
             assert!(error.to_string().contains(name), "{error}");
@@ -514,7 +652,12 @@ mod tests {
     fn flags_stand_in_order_and_switches_have_booleans() {
         assert!(FLAGS.is_sorted_by_key(|flag| flag.name));
         for flag in FLAGS {
-            assert_eq!(flag.is_switch, truth(flag.default).is_some() && !flag.default.chars().all(|c| c.is_ascii_digit()), "{}", flag.name);
+            assert_eq!(
+                flag.is_switch,
+                truth(flag.default).is_some() && !flag.default.chars().all(|c| c.is_ascii_digit()),
+                "{}",
+                flag.name
+            );
         }
     }
 }

@@ -26,11 +26,12 @@ pub fn install(given: &Given) -> Result<(), FlagError> {
     if given.text("logger") != "zap" {
         return invalid(format!("unknown logger option {:?}", given.text("logger")));
     }
+    // What openraft has to say, a member says itself, once and by name.
     let level = match given.text("log-level") {
         "debug" => "debug,openraft=info,h2=info,hyper=info,rustls=info",
-        "info" => "info,openraft=error",
-        "warn" => "warn,openraft=error",
-        "error" | "dpanic" | "panic" | "fatal" => "error",
+        "info" => "info,openraft=off",
+        "warn" => "warn,openraft=off",
+        "error" | "dpanic" | "panic" | "fatal" => "error,openraft=off",
         other => return invalid(format!("unrecognized level: {other:?}")),
     };
     let console = match given.text("log-format") {
@@ -121,7 +122,8 @@ impl Visit for Fields {
         if field.name() == "message" {
             value.clone_into(&mut self.message);
         } else {
-            self.rest.insert(field.name().to_owned(), Value::String(value.to_owned()));
+            self.rest
+                .insert(field.name().to_owned(), Value::String(value.to_owned()));
         }
     }
 
@@ -216,7 +218,10 @@ mod tests {
         let object: Map<String, Value> = serde_json::from_str(&line).unwrap();
         let keys: Vec<&str> = object.keys().map(String::as_str).collect();
         assert_eq!(keys, ["level", "ts", "caller", "msg", "address", "count"]);
-        assert_eq!((&object["level"], &object["msg"]), (&"info".into(), &"ready to \"serve\"".into()));
+        assert_eq!(
+            (&object["level"], &object["msg"]),
+            (&"info".into(), &"ready to \"serve\"".into())
+        );
         assert!(object["caller"].as_str().unwrap().starts_with("etcd/log.rs:"), "{line}");
         let console = logged(true);
         let parts: Vec<&str> = console.trim_end().split('\t').collect();

@@ -99,7 +99,11 @@ async fn serve(settings: &Settings) -> Result<(End, Option<rustix::process::Sign
             _ = interrupt.recv() => rustix::process::Signal::INT,
             _ = terminate.recv() => rustix::process::Signal::TERM,
         };
-        let name = if signal == rustix::process::Signal::INT { "interrupt" } else { "terminated" };
+        let name = if signal == rustix::process::Signal::INT {
+            "interrupt"
+        } else {
+            "terminated"
+        };
         tracing::info!(signal = name, "received signal; shutting down");
         asked.cancel();
         signal

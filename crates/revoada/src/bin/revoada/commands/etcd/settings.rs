@@ -70,7 +70,9 @@ fn invalid(what: impl Into<String>) -> FlagError {
 }
 
 fn urls(given: &Given, name: &'static str) -> Result<Vec<Url>, FlagError> {
-    let read = |text: &String| Url::parse(text).map_err(|what| FlagError::Usage(format!("invalid value for flag -{name}: {what}")));
+    let read = |text: &String| {
+        Url::parse(text).map_err(|what| FlagError::Usage(format!("invalid value for flag -{name}: {what}")))
+    };
     given.list(name).iter().map(read).collect()
 }
 
@@ -104,16 +106,26 @@ impl Settings {
         let listen_peers = urls(given, "listen-peer-urls")?;
         let advertise_peers = urls(given, "initial-advertise-peer-urls")?;
         if listen_peers.is_empty() || advertise_peers.is_empty() {
-            return Err(invalid("--listen-peer-urls and --initial-advertise-peer-urls need a URL each"));
+            return Err(invalid(
+                "--listen-peer-urls and --initial-advertise-peer-urls need a URL each",
+            ));
         }
         if given.has("listen-client-urls") && !given.has("advertise-client-urls") {
-            return Err(invalid("--advertise-client-urls is required when --listen-client-urls is set explicitly"));
+            return Err(invalid(
+                "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+            ));
         }
         let http = urls(given, "listen-client-http-urls")?;
-        let grpc = if http.is_empty() { EtcdServes::All } else { EtcdServes::Grpc };
+        let grpc = if http.is_empty() {
+            EtcdServes::All
+        } else {
+            EtcdServes::Grpc
+        };
         let both = urls(given, "listen-client-urls")?.into_iter().map(|url| (url, grpc));
         let http = http.into_iter().map(|url| (url, EtcdServes::Http));
-        let metrics = urls(given, "listen-metrics-urls")?.into_iter().map(|url| (url, EtcdServes::Metrics));
+        let metrics = urls(given, "listen-metrics-urls")?
+            .into_iter()
+            .map(|url| (url, EtcdServes::Metrics));
         let listen_clients: Vec<_> = both.chain(http).chain(metrics).collect();
         for url in listen_peers.iter().chain(listen_clients.iter().map(|(url, _)| url)) {
             url.bind().map_err(invalid)?;
@@ -126,7 +138,11 @@ impl Settings {
         let existing = match given.text("initial-cluster-state") {
             "new" => false,
             "existing" => true,
-            other => return Err(FlagError::Usage(format!("invalid value {other:?} for flag -initial-cluster-state: invalid value {other:?}"))),
+            other => {
+                return Err(FlagError::Usage(format!(
+                    "invalid value {other:?} for flag -initial-cluster-state: invalid value {other:?}"
+                )));
+            }
         };
         let rules = rules(given)?;
         let years = given.number("self-signed-cert-validity")?;
@@ -220,7 +236,9 @@ impl Settings {
     /// [`BootError`] says which certificate is missing.
     pub fn peer_tls(&self) -> Result<(Option<ServerTls>, Option<ClientTls>), BootError> {
         let secure = self.listen_peers.iter().find(|url| url.secure);
-        let server = secure.map(|url| self.peer_tls.server(&self.data_dir, url)).transpose()?;
+        let server = secure
+            .map(|url| self.peer_tls.server(&self.data_dir, url))
+            .transpose()?;
         let all = self.group.members.values().flatten();
         let calls = secure.is_some() || all.into_iter().any(|url| url.starts_with("https://"));
         let client = calls.then(|| self.peer_tls.client(&self.data_dir)).transpose()?;
@@ -250,10 +268,15 @@ fn members(given: &Given, name: &str, advertise: &[Url]) -> Result<BTreeMap<Stri
     }
     let all: Vec<&String> = members.values().flatten().collect();
     if let Some(twice) = all.iter().enumerate().find(|(at, url)| all[..*at].contains(url)) {
-        return Err(invalid(format!("initial cluster has a duplicate peer URL: {}", twice.1)));
+        return Err(invalid(format!(
+            "initial cluster has a duplicate peer URL: {}",
+            twice.1
+        )));
     }
     match members.get(name) {
-        None => Err(invalid(format!("couldn't find local name {name:?} in the initial cluster configuration"))),
+        None => Err(invalid(format!(
+            "couldn't find local name {name:?} in the initial cluster configuration"
+        ))),
         Some(listed) if *listed == mine => Ok(members),
         Some(listed) => Err(invalid(format!(
             "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
@@ -282,7 +305,10 @@ fn timing(given: &Given) -> Result<Option<(Duration, Duration)>, FlagError> {
             "--election-timeout[{election}ms] is too long, and should be set less than 50000ms"
         )));
     }
-    Ok(Some((Duration::from_millis(heartbeat), Duration::from_millis(election))))
+    Ok(Some((
+        Duration::from_millis(heartbeat),
+        Duration::from_millis(election),
+    )))
 }
 
 fn rules(given: &Given) -> Result<TlsRules, FlagError> {
@@ -290,7 +316,9 @@ fn rules(given: &Given) -> Result<TlsRules, FlagError> {
         "" => Ok(None),
         "TLS1.2" => Ok(Some(false)),
         "TLS1.3" => Ok(Some(true)),
-        other => Err(invalid(format!("unexpected TLS version {other:?}, must be one of: TLS1.2, TLS1.3"))),
+        other => Err(invalid(format!(
+            "unexpected TLS version {other:?}, must be one of: TLS1.2, TLS1.3"
+        ))),
     };
     let only_1_3 = version("tls-min-version")? == Some(true);
     let only_1_2 = version("tls-max-version")? == Some(false);
@@ -299,7 +327,9 @@ fn rules(given: &Given) -> Result<TlsRules, FlagError> {
     }
     let cipher_suites = given.list("cipher-suites");
     if only_1_3 && !cipher_suites.is_empty() {
-        return Err(invalid("cipher suites cannot be configured when only TLS1.3 is enabled"));
+        return Err(invalid(
+            "cipher suites cannot be configured when only TLS1.3 is enabled",
+        ));
     }
     Ok(TlsRules {
         only_1_3,
@@ -374,8 +404,9 @@ impl Files {
         })?;
         if self.asks_clients && self.roots.is_none() && !self.is_made() {
             return Err(BootError::Certificate {
-                what: "clients are to show certificates, and no --trusted-ca-file (or --peer-trusted-ca-file) says whose"
-                    .to_owned(),
+                what:
+                    "clients are to show certificates, and no --trusted-ca-file (or --peer-trusted-ca-file) says whose"
+                        .to_owned(),
             });
         }
         Ok(ServerTls {
@@ -418,7 +449,9 @@ pub fn duration(given: &Given, name: &'static str) -> Result<Duration, FlagError
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
         let (number, tail) = rest.split_at(end);
         let number: f64 = number.parse().map_err(|_| wrong())?;
-        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let unit = match unit {
             "ns" => 1.0,
@@ -463,15 +496,34 @@ mod tests {
         let cluster = "--initial-cluster=a=http://localhost:2380,b=http://localhost:2381";
         settings(&["--name=a", cluster]).unwrap();
         for (arguments, says) in [
-            (vec!["--listen-client-urls=http://localhost:1"], "--advertise-client-urls is required"),
+            (
+                vec!["--listen-client-urls=http://localhost:1"],
+                "--advertise-client-urls is required",
+            ),
             (vec!["--name=c", cluster], "couldn't find local name \"c\""),
-            (vec!["--name=b", cluster], "but missing from --initial-advertise-peer-urls"),
-            (vec!["--name=a", "--initial-cluster=a=http://h:1,b=http://h:1", "--initial-advertise-peer-urls=http://h:1"], "duplicate"),
+            (
+                vec!["--name=b", cluster],
+                "but missing from --initial-advertise-peer-urls",
+            ),
+            (
+                vec![
+                    "--name=a",
+                    "--initial-cluster=a=http://h:1,b=http://h:1",
+                    "--initial-advertise-peer-urls=http://h:1",
+                ],
+                "duplicate",
+            ),
             (vec!["--heartbeat-interval=300"], "at least as 5 times"),
-            (vec!["--listen-peer-urls=http://example.org:2380"], "expected IP in URL for binding"),
+            (
+                vec!["--listen-peer-urls=http://example.org:2380"],
+                "expected IP in URL for binding",
+            ),
             (vec!["--cert-file=c"], "must both be present"),
             (vec!["--initial-cluster-state=old"], "invalid value"),
-            (vec!["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "greater than max version"),
+            (
+                vec!["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+                "greater than max version",
+            ),
         ] {
             let error = settings(&arguments).unwrap_err().to_string();
             assert!(error.contains(says), "{arguments:?}: {error}");
@@ -488,7 +540,10 @@ mod tests {
             "--trusted-ca-file=r",
         ]);
         let listen = tls.unwrap().client_listeners().unwrap();
-        assert_eq!(listen[0].tls.as_ref().unwrap().client_ca.as_deref(), Some(Path::new("r")));
+        assert_eq!(
+            listen[0].tls.as_ref().unwrap().client_ca.as_deref(),
+            Some(Path::new("r"))
+        );
         let dir = tempfile::tempdir().unwrap();
         let data_dir = format!("--data-dir={}", dir.path().display());
         let made = settings(&[

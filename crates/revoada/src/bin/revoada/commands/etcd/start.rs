@@ -111,7 +111,10 @@ pub async fn run(settings: &Settings, stop: &CancellationToken) -> Result<End, S
     let removed = CancellationToken::new();
     let asking = ask_standing(pins.clone(), key.clone(), introductions.clone(), removed.clone());
     let asking = tokio::spawn(stop.clone().run_until_cancelled_owned(asking));
-    let Some(options) = stop.run_until_cancelled(options(settings, pins, port, introductions)).await else {
+    let Some(options) = stop
+        .run_until_cancelled(options(settings, pins, port, introductions))
+        .await
+    else {
         return Ok(End::Asked);
     };
     let (options, ready) = options?;
@@ -263,13 +266,21 @@ async fn announce(settings: Settings, ready: CancellationToken, stop: Cancellati
         "advertise-client-urls" = ?settings.client_urls(),
         "published local member to cluster through raft"
     );
-    for (url, _) in settings.listen_clients.iter().filter(|(_, serves)| *serves != EtcdServes::Metrics) {
+    for (url, _) in settings
+        .listen_clients
+        .iter()
+        .filter(|(_, serves)| *serves != EtcdServes::Metrics)
+    {
         tracing::info!("ready to serve client requests");
         let (traffic, address) = ("grpc+http", format!("{}:{}", url.host, url.port));
         if url.secure {
             tracing::info!(traffic, address, "serving client traffic securely");
         } else {
-            tracing::info!(traffic, address, "serving client traffic insecurely; this is strongly discouraged!");
+            tracing::info!(
+                traffic,
+                address,
+                "serving client traffic insecurely; this is strongly discouraged!"
+            );
         }
     }
     let socket = std::env::var(NOTIFY_SOCKET).ok();

@@ -98,11 +98,24 @@ mod tests {
 
     #[test]
     fn a_url_is_a_scheme_a_host_and_a_port() {
-        for text in ["http://localhost:2379", "https://10.0.0.1:1", "http://[::1]:2380", "https://etcd-0.etcd:2380"] {
+        for text in [
+            "http://localhost:2379",
+            "https://10.0.0.1:1",
+            "http://[::1]:2380",
+            "https://etcd-0.etcd:2380",
+        ] {
             assert_eq!(Url::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Url::parse("http://a:1/").unwrap().to_string(), "http://a:1");
-        for text in ["a:1", "ftp://a:1", "http://a", "http://a:b", "http://a:1/x", "http://::1:2380", "unix://a:1"] {
+        for text in [
+            "a:1",
+            "ftp://a:1",
+            "http://a",
+            "http://a:b",
+            "http://a:1/x",
+            "http://::1:2380",
+            "unix://a:1",
+        ] {
             Url::parse(text).unwrap_err();
         }
     }
