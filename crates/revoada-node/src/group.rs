@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
+use revoada_core::machine::ClusterState;
 use revoada_core::roster::RosterMember;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::membership::{Facts, View};
@@ -86,6 +87,14 @@ impl<R: Runtime> RaftGroup for Group<R> {
         self.consensus.term()
     }
 
+    fn is_asked_learner(&self) -> bool {
+        // One that was added as a voter and catches up is no learner to clients.
+        self.by_name.as_ref().is_some_and(|by_name| {
+            let learner = |state: &ClusterState| state.roster().get(by_name.id).is_some_and(|member| member.learner);
+            self.consensus.read(learner)
+        })
+    }
+
     fn standing(&self) -> Standing {
         let raft = self.consensus.view();
         Standing {
@@ -99,10 +108,7 @@ impl<R: Runtime> RaftGroup for Group<R> {
             last_index: raft.last_index,
             applied_index: raft.applied,
             learner: match &self.by_name {
-                // One that was added and catches up is no learner to clients: it was not asked for as such.
-                Some(by_name) => self
-                    .consensus
-                    .read(|state| state.roster().get(by_name.id).is_some_and(|member| member.learner)),
+                Some(_) => self.is_asked_learner(),
                 None => !raft.voters.contains(&self.me),
             },
         }

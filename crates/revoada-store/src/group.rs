@@ -137,6 +137,12 @@ pub trait RaftGroup: Send + Sync {
     /// The member's term: [`Standing::term`], for whoever asks often.
     fn term(&self) -> u64;
 
+    /// Whether this member was asked for as a learner, by name: then it serves no more than stale reads. A standby of a
+    /// topology is none of those.
+    fn is_asked_learner(&self) -> bool {
+        false
+    }
+
     /// How this member stands.
     fn standing(&self) -> Standing;
 

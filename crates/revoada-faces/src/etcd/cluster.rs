@@ -15,6 +15,7 @@ use super::kv::consistency;
 #[tonic::async_trait]
 impl Cluster for EtcdFace {
     async fn member_list(&self, request: Request<MemberListRequest>) -> Result<Response<MemberListResponse>, Status> {
+        self.caller(&request)?.is_somebody()?;
         self.view(consistency(!request.into_inner().linearizable)).await?;
         Ok(Response::new(MemberListResponse {
             header: self.header(0),

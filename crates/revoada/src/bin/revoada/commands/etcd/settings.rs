@@ -8,6 +8,7 @@ use std::time::Duration;
 use revoada::node::introduction::Group;
 use revoada::node::tls::{CertificateFiles, ClientTls, ServerTls, TlsRules, Trust, self_signed};
 use revoada::node::{BootError, EtcdListen, EtcdServes};
+use revoada::{AutoCompaction, EtcdOptions};
 
 use super::flags::{FlagError, Given};
 use super::urls::Url;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub learners_max: usize,
     /// See `--force-new-cluster`.
     pub alone: bool,
+    /// What the face is told.
+    pub options: EtcdOptions,
     /// Sentences for the log.
     pub warnings: Vec<String>,
 }
@@ -161,6 +164,7 @@ impl Settings {
             learners_max: given.number("max-learners")?,
             alone: given.switch("force-new-cluster")?,
             advertise_clients: urls(given, "advertise-client-urls")?,
+            options: options(given, &mut warnings)?,
             name,
             data_dir,
             listen_peers,
@@ -311,6 +315,82 @@ fn timing(given: &Given) -> Result<Option<(Duration, Duration)>, FlagError> {
     )))
 }
 
+/// What the face is told.
+fn options(given: &Given, warnings: &mut Vec<String>) -> Result<EtcdOptions, FlagError> {
+    let defaults = EtcdOptions::default();
+    let bcrypt_cost: u32 = given.number("bcrypt-cost")?;
+    if !(4..=31).contains(&bcrypt_cost) {
+        return Err(invalid(format!("--bcrypt-cost[{bcrypt_cost}] is not from 4 to 31")));
+    }
+    let progress = if given.has("watch-progress-notify-interval") {
+        "watch-progress-notify-interval"
+    } else {
+        "experimental-watch-progress-notify-interval"
+    };
+    Ok(EtcdOptions {
+        quota_bytes: match given.number::<i64>("quota-backend-bytes")? {
+            0 => defaults.quota_bytes,
+            bytes => u64::try_from(bytes).ok(),
+        },
+        auto_compaction: auto_compaction(given)?,
+        token_ttl: token_ttl(given, warnings)?,
+        bcrypt_cost,
+        certificate_names: given.switch("client-cert-auth")?,
+        txn_ops_max: given.number("max-txn-ops")?,
+        request_bytes_max: given.number("max-request-bytes")?,
+        progress_interval: duration(given, progress)?,
+    })
+}
+
+/// A retention without a unit is hours, or revisions.
+fn auto_compaction(given: &Given) -> Result<Option<AutoCompaction>, FlagError> {
+    let retention = given.text("auto-compaction-retention").trim();
+    let number: Option<u64> = retention.parse().ok();
+    match (given.text("auto-compaction-mode"), number) {
+        ("periodic" | "revision", Some(0)) => Ok(None),
+        ("periodic", Some(hours)) => Ok(Some(AutoCompaction::Periodic(Duration::from_secs(
+            hours.saturating_mul(3_600),
+        )))),
+        ("periodic", None) => match duration(given, "auto-compaction-retention")? {
+            Duration::ZERO => Ok(None),
+            age => Ok(Some(AutoCompaction::Periodic(age))),
+        },
+        ("revision", Some(revisions)) => Ok(Some(AutoCompaction::Revisions(revisions))),
+        ("revision", None) => Err(invalid(format!(
+            "error parsing CompactionRetention: {retention:?} is no number"
+        ))),
+        (other, _) => Err(invalid(format!("unknown auto-compaction-mode {other:?}"))),
+    }
+}
+
+/// How long a token is worth something. Tokens are this program's own, whichever kind was asked for: signed, and known to
+/// every member.
+fn token_ttl(given: &Given, warnings: &mut Vec<String>) -> Result<Duration, FlagError> {
+    let usual = Duration::from_secs(given.number("auth-token-ttl")?);
+    let text = given.text("auth-token");
+    let mut parts = text.split(',');
+    match parts.next() {
+        Some("simple" | "") => Ok(usual),
+        Some("jwt") => {
+            let mut ttl = usual;
+            for part in parts {
+                match part.split_once('=') {
+                    Some(("ttl", text)) => {
+                        ttl = go_duration(text)
+                            .ok_or_else(|| invalid(format!("invalid auth options: {text:?} is no duration")))?;
+                    }
+                    Some(("pub-key" | "priv-key" | "sign-method", _)) => {}
+                    _ => return Err(invalid(format!("invalid auth options: {part}"))),
+                }
+            }
+            warnings
+                .push("--auth-token: tokens are signed by a secret of the cluster, not by the keys given".to_owned());
+            Ok(ttl)
+        }
+        _ => Err(invalid(format!("unknown token type {text:?}"))),
+    }
+}
+
 fn rules(given: &Given) -> Result<TlsRules, FlagError> {
     let version = |name: &'static str| match given.text(name) {
         "" => Ok(None),
@@ -434,21 +514,21 @@ impl Files {
     }
 }
 
-/// A duration as Go writes it: numbers with units, one behind the other.
-///
-/// # Errors
-/// [`FlagError`] names the flag.
-pub fn duration(given: &Given, name: &'static str) -> Result<Duration, FlagError> {
+/// The value of a flag that is a duration.
+fn duration(given: &Given, name: &'static str) -> Result<Duration, FlagError> {
     let text = given.text(name);
     let wrong = || FlagError::Usage(format!("invalid value {text:?} for flag -{name}: it is no duration"));
+    go_duration(text).ok_or_else(wrong)
+}
+
+/// A duration as Go writes it: numbers with units, one behind the other; none where it is no such text.
+fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
-        return Ok(Duration::ZERO);
+        return Some(Duration::ZERO);
     }
     let (mut rest, mut nanos) = (text, 0_f64);
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let (number, tail) = rest.split_at(end);
-        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
         let end = tail
             .find(|c: char| c.is_ascii_digit() || c == '.')
             .unwrap_or(tail.len());
@@ -460,15 +540,14 @@ pub fn duration(given: &Given, name: &'static str) -> Result<Duration, FlagError
             "s" => 1e9,
             "m" => 60e9,
             "h" => 3_600e9,
-            _ => return Err(wrong()),
+            _ => return None,
         };
-        nanos += number * unit;
+        nanos += number.parse::<f64>().ok()? * unit;
         rest = tail;
     }
-    if text.is_empty() {
-        return Err(wrong());
-    }
-    Duration::try_from_secs_f64(nanos / 1e9).map_err(|_| wrong())
+    (!text.is_empty())
+        .then(|| Duration::try_from_secs_f64(nanos / 1e9).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -555,6 +634,32 @@ mod tests {
         let (server, client) = made.unwrap().peer_tls().unwrap();
         assert_eq!(server.unwrap().client_ca, None);
         assert_eq!(client.unwrap().trust, Trust::Anyone);
+    }
+
+    #[test]
+    fn the_face_is_told_what_the_flags_say() {
+        let options = |arguments: &[&str]| settings(arguments).map(|settings| settings.options);
+        assert_eq!(
+            options(&["--quota-backend-bytes=0"]).unwrap().quota_bytes,
+            Some(2 << 30)
+        );
+        assert_eq!(options(&["--quota-backend-bytes=-1"]).unwrap().quota_bytes, None);
+        let hours = options(&["--auto-compaction-retention=2"]).unwrap().auto_compaction;
+        assert_eq!(hours, Some(AutoCompaction::Periodic(Duration::from_secs(7_200))));
+        let age = options(&["--auto-compaction-retention=5m"]).unwrap().auto_compaction;
+        assert_eq!(age, Some(AutoCompaction::Periodic(Duration::from_secs(300))));
+        let revisions = options(&["--auto-compaction-mode=revision", "--auto-compaction-retention=7"]).unwrap();
+        assert_eq!(revisions.auto_compaction, Some(AutoCompaction::Revisions(7)));
+        let jwt = options(&["--auth-token=jwt,pub-key=a,priv-key=b,sign-method=RS256,ttl=5s"]).unwrap();
+        assert_eq!(jwt.token_ttl, Duration::from_secs(5));
+        for wrong in [
+            "--auth-token=x",
+            "--bcrypt-cost=3",
+            "--auto-compaction-mode=x",
+            "--auth-token=jwt,ttl=x",
+        ] {
+            options(&[wrong]).unwrap_err();
+        }
     }
 
     #[test]

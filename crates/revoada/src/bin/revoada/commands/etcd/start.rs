@@ -231,7 +231,9 @@ async fn options(
     };
     let options = NodeOptions {
         config,
-        faces: Arc::new(NativeFaces),
+        faces: Arc::new(NativeFaces {
+            etcd: settings.options.clone(),
+        }),
         clock_ms: system::clock(),
         entropy: Arc::new(system::entropy),
         log: node::LogOptions::default(),
