@@ -18,7 +18,7 @@ use std::time::Duration;
 use revoada_mesh::failpoints::Point;
 use tokio::time::Instant;
 
-pub use cluster::{NodeProcess, TestCluster, config_map, program_with_failpoints};
+pub use cluster::{NodeProcess, TestCluster, config_map, program, program_with_failpoints};
 pub use disk::{OwnDisk, SLOW_WRITES_PER_SECOND};
 pub use hosts::Hosts;
 pub use load::{Load, Written};
