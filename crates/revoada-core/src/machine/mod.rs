@@ -14,7 +14,7 @@ use revoada_attest::{Block, Chain, Digest, NodeId, Witness};
 
 use crate::error::ErrorKind;
 use crate::genesis::Genesis;
-use crate::keyspace::{Keyspace, Operation, Restore};
+use crate::keyspace::{Keyspace, Operation, Restore, RestoredLease};
 use crate::limits;
 use crate::roles::Roles;
 
@@ -34,6 +34,8 @@ pub struct Context {
 struct Staged {
     id: u64,
     entries: Vec<(Bytes, Bytes)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leases: Vec<RestoredLease>,
 }
 
 /// The state. A clone is a snapshot and costs little.
@@ -95,14 +97,28 @@ impl ClusterState {
                 Ok(Done::Noted)
             }
             Command::Witness { index, digest, witness } => self.witness(index, &digest, witness),
-            Command::Stage { id, first, entries } => self.stage(id, first, entries),
-            Command::RestoreStaged { id, prefix, revision } => match self.staged.take() {
+            Command::Stage {
+                id,
+                first,
+                entries,
+                leases,
+            } => self.stage(id, first, entries, leases),
+            Command::RestoreStaged {
+                id,
+                prefix,
+                also,
+                revision,
+                now_ms,
+            } => match self.staged.take() {
                 Some(staged) if staged.id == id => {
-                    let entries = Arc::unwrap_or_clone(staged).entries;
+                    let Staged { entries, leases, .. } = Arc::unwrap_or_clone(staged);
                     self.change(Operation::Restore(Restore {
                         prefix,
+                        also,
                         revision,
                         entries,
+                        leases,
+                        now_ms,
                     }))
                 }
                 other => {
@@ -171,11 +187,12 @@ impl ClusterState {
         }
     }
 
-    fn stage(&mut self, id: u64, first: bool, entries: Vec<(Bytes, Bytes)>) -> Reply {
+    fn stage(&mut self, id: u64, first: bool, entries: Vec<(Bytes, Bytes)>, leases: Vec<RestoredLease>) -> Reply {
         if first {
             self.staged = Some(Arc::new(Staged {
                 id,
                 entries: Vec::new(),
+                leases: Vec::new(),
             }));
         }
         let conflict = || {
@@ -198,6 +215,7 @@ impl ClusterState {
             ));
         }
         staged.entries.extend(entries);
+        staged.leases.extend(leases);
         Ok(Done::Staged {
             entries: staged.entries.len() as u64,
         })
