@@ -5,13 +5,16 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use revoada_core::error::ErrorKind;
-use revoada_faces::etcd::EtcdFace;
+use revoada_faces::etcd::{EtcdFace, EtcdOptions};
 use revoada_faces::native::{Caller, Failure, NativeFace, boot_failed};
 use revoada_node::{EtcdParts, Faces, Parts};
 
 /// The native HTTP API, which every node serves whatever else its declaration asks for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NativeFaces;
+#[derive(Debug, Clone, Default)]
+pub struct NativeFaces {
+    /// How the etcd face behaves, on a node that serves it.
+    pub etcd: EtcdOptions,
+}
 
 impl Faces for NativeFaces {
     fn serve(&self, parts: Parts) -> Router {
@@ -25,10 +28,12 @@ impl Faces for NativeFaces {
 
     fn serve_etcd(&self, parts: EtcdParts) -> Router {
         let figures = parts.metrics;
-        EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, parts.entropy)
+        let face = EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, parts.entropy)
             .with_metrics(move || figures())
             .with_stopping(parts.stopping)
-            .router()
+            .with_options(self.etcd.clone());
+        tokio::spawn(face.clone().keep_house());
+        face.router()
     }
 
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {

@@ -115,7 +115,7 @@ impl Nodes {
             };
             let options = NodeOptions {
                 config,
-                faces: Arc::new(NativeFaces),
+                faces: Arc::new(NativeFaces::default()),
                 clock_ms: system::clock(),
                 entropy: Arc::new(system::entropy),
                 log: LogOptions {

@@ -59,7 +59,7 @@ pub async fn run(arguments: &Node) -> Outcome {
     }
     let options = NodeOptions {
         config,
-        faces: Arc::new(NativeFaces),
+        faces: Arc::new(NativeFaces::default()),
         clock_ms: system::clock(),
         entropy: Arc::new(system::entropy),
         log,
