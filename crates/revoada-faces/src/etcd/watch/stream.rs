@@ -181,15 +181,7 @@ impl Stream {
     fn asked(&mut self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
-            Some(RequestUnion::CancelRequest(cancel)) => {
-                if self.forget(cancel.watch_id) {
-                    let canceled = WatchResponse {
-                        canceled: true,
-                        ..self.head(cancel.watch_id, self.face.revision())
-                    };
-                    self.answers.push_back(canceled.into());
-                }
-            }
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.asked_at = Some(self.face.revision()),
             None => {}
         }
@@ -268,6 +260,16 @@ impl Stream {
         caller
             .and_then(|caller| caller.may(&[auth::read(key, end)]))
             .map_err(|status| format!("rpc error: code = {:?} desc = {}", status.code(), status.message()))
+    }
+
+    fn cancel(&mut self, id: i64) {
+        if self.forget(id) {
+            let canceled = WatchResponse {
+                canceled: true,
+                ..self.head(id, self.face.revision())
+            };
+            self.answers.push_back(canceled.into());
+        }
     }
 
     /// Whether the watch was there.
