@@ -21,16 +21,28 @@ impl Cluster {
     /// Starts a new cluster below `base` with `up --detach`, and says how long that took.
     pub fn up(binary: &Path, base: &Path, topology: &str, nodes: u32) -> Result<(Self, Duration)> {
         let folder = base.join(format!("{topology}-{}", std::process::id()));
+        fs::create_dir_all(base).with_context(|| format!("cannot make {}", base.display()))?;
+        Self::up_in(binary, folder, &["--topology", topology, "--nodes", &nodes.to_string()])
+    }
+
+    /// Starts a new cluster in `folder`, which is not there yet, with these words to `up --detach`.
+    pub fn up_in(binary: &Path, folder: PathBuf, arguments: &[&str]) -> Result<(Self, Duration)> {
         if folder.exists() {
             bail!("{} is there already", folder.display());
         }
-        fs::create_dir_all(base).with_context(|| format!("cannot make {}", base.display()))?;
         let cluster = Self {
             binary: binary.to_owned(),
             folder,
         };
-        let took = cluster.resume(&["--topology", topology, "--nodes", &nodes.to_string()])?;
+        let took = cluster.resume(arguments)?;
         Ok((cluster, took))
+    }
+
+    /// What `up` decided when it made the cluster: names and addresses of the nodes.
+    pub fn record(&self) -> Result<Value> {
+        let file = self.folder.join("cluster.json");
+        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))
     }
 
     /// `up --detach` again, with more `arguments`; how long it took until a write could be committed.

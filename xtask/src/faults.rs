@@ -94,10 +94,10 @@ pub fn run(plan: &Plan) -> Result<bool> {
     let logs = target.join("xtask/faults");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let (program, binary) = (program()?, cargo::measured_binary(&target)?);
-    let checker = match peers::build(&["checker"]) {
-        Ok(bin) => Some(bin.join("checker")),
+    let peers = match peers::build(&[]) {
+        Ok(bin) => Some(bin),
         Err(error) => {
-            eprintln!("without porcupine: {error:#}");
+            eprintln!("without all peers: {error:#}");
             None
         }
     };
@@ -108,7 +108,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
             .current_dir(cargo::root().join("crates/revoada"))
             .env(test::BINARY, &binary)
             .env("RUST_TEST_THREADS", "1")
-            .envs(checker.as_ref().map(|checker| (test::CHECKER, checker)))
+            .envs(peers.as_ref().map(|peers| (test::PEERS, peers)))
             .stdin(Stdio::null());
         command
     };

@@ -27,14 +27,16 @@ usage: cargo xtask COMMAND
   long                 the long runs alone
   bench [--quick] [PART]…
                        measures the release binary and keeps docs/benchmarks.md; --quick shortens all, keeps nothing;
-                       parts: writes five drills resources costs etcd steady build
+                       parts: writes five drills resources costs steady build; all of them, and etcd, where none is named
+  bench etcd [--rounds N] [--only NAME]… [--quick] [-o json]
+                       three nodes beside three etcd, in turns, as ratios; NAME: how a case begins, as in put-256
   sim [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [-o json]
                        simulated clusters, one for each seed; a failure prints how to see it again
   faults [--times N] [--jobs ROUNDS] [--only NAME] [-o json]
                        the tests of real processes, N times in a row; from 20 on kept in docs/fault-suite.md
   soak --minutes M [--seed S] [-o json]
                        real processes under load and random faults; ends by itself, or with Ctrl-C
-  peers [etcd] [checker]
+  peers [etcd] [etcd-clients] [checker] [kubernetes]
                        builds the real peers that tests and benchmarks use into the cache folder
 ";
 
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Length::Usual),
         ["test", "--long"] => test::run(test::Length::Long),
         ["long"] => long::alone(),
+        ["bench", "etcd", arguments @ ..] => match bench::etcd::Plan::parse(arguments) {
+            Some(plan) => bench::etcd::run(&plan),
+            None => return misused(),
+        },
         ["bench", parts @ ..] => match bench::Plan::parse(parts) {
             Some(plan) => bench::run(&plan),
             None => return misused(),

@@ -67,7 +67,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
     }
     match peers::build(&["checker"]) {
         Ok(bin) => {
-            command.env(test::CHECKER, bin.join("checker"));
+            command.env(test::PEERS, bin);
         }
         Err(error) => eprintln!("without porcupine: {error:#}"),
     }

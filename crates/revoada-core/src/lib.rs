@@ -14,6 +14,7 @@ pub mod machine;
 pub mod policy;
 pub mod resource;
 pub mod roles;
+pub mod roster;
 pub mod snapshot;
 pub mod topology;
 

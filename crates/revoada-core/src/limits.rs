@@ -118,8 +118,31 @@ pub const FORWARDED_PER_CONNECTION_MAX: usize = 256;
 pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 1_048_576;
 /// The largest named section of a snapshot, in bytes.
 pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// With how many bytes of keys a part of a snapshot is ended and another begun.
+pub const SNAPSHOT_PART_BYTES: usize = 4 << 20;
 /// The largest piece of a section, in bytes: what is allocated before it is there.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 65_536;
+/// The longest name or URL of a member that was asked for by name, in bytes.
+pub const ROSTER_TEXT_BYTES_MAX: usize = 1_024;
+/// How many URLs of each kind such a member has at most.
+pub const ROSTER_URLS_MAX: usize = 32;
+/// The pause between two attempts of a member to be introduced to others, in milliseconds.
+pub const INTRODUCTION_PAUSE_MS: u64 = 100;
+/// How long one request of an introduction may take, in milliseconds.
+pub const INTRODUCTION_MS_MAX: u64 = 5_000;
+/// The largest request or answer of an introduction, in bytes: a genesis of as many founders as there may be, and them.
+pub const INTRODUCTION_BYTES_MAX: usize = 4 << 20;
+/// The largest hello of a TLS client that tells a node from others, in bytes.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 8 << 10;
+/// How often a hello that has not come whole is looked at, in milliseconds.
+pub const CLIENT_HELLO_POLL_MS: u64 = 5;
+/// For how long a member has to be there before it counts for a change of members, in milliseconds. etcd's is five
+/// seconds, from its first connection on, which comes before a node hears of another one by gossip.
+pub const MEMBER_HEALTHY_MS: u64 = 4_500;
+/// How often a member looks whether it still is one, in milliseconds.
+pub const ROSTER_LOOK_MS: u64 = 250;
+/// How long a member that was removed waits to be out of the membership before it goes, in milliseconds.
+pub const REMOVED_MS_MAX: u64 = 5_000;
 /// How many records of nodes a cluster keeps, those of evicted nodes included.
 pub const NODES_MAX: usize = 1_024;
 /// A node that is lost this many times within [`FLAPPING_WINDOW_MS`] is quarantined as flapping.
@@ -239,8 +262,10 @@ pub const HAND_OVER_MS_MAX: u64 = 300;
 pub const SUPERSEDED_GRACE_MS: u64 = 100;
 /// How long a node waits for a port that a killed process has not freed yet, in milliseconds.
 pub const BIND_MS_MAX: u64 = 5_000;
-/// The largest request of the etcd face, in bytes: etcd's default for a request, and room for what is around it.
-pub const ETCD_REQUEST_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 512 * 1024;
+/// How many bytes larger than a request may be a message of the etcd face is before it is not even read (etcd: 512 KiB).
+pub const ETCD_REQUEST_ROOM_BYTES: usize = 512 * 1024;
+/// About how many bytes the keyspace takes for each entry besides its key and value.
+pub const KEYSPACE_ENTRY_BYTES: u64 = 300;
 /// The largest answer of the etcd face, in bytes; clients take as much as a signed 32-bit number says.
 pub const ETCD_ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 /// How many compares, and operations of each branch, a transaction of the etcd face has at most (etcd's default).
@@ -251,8 +276,24 @@ pub const ETCD_LEASE_TTL_S_MIN: i64 = 2;
 pub const ETCD_KEEP_ALIVES_IN_FLIGHT_MAX: usize = 256;
 /// How many watches one stream of the etcd face may have.
 pub const ETCD_WATCHES_MAX: usize = 100_000;
-/// How many answers of one watch stream wait for a slow client; what else there is stays in the keyspace.
-pub const ETCD_WATCH_ANSWERS_WAITING_MAX: usize = 16;
+/// How many batches of events wait for one slow watch stream; what else there is stays in the keyspace.
+pub const ETCD_WATCH_QUEUE_BATCHES_MAX: usize = 4_096;
+/// With how many bytes of events waiting for it a watch stream is slow.
+pub const ETCD_WATCH_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// How many events the watches of a node are told at once, at least those of one revision.
+pub const ETCD_WATCH_ROUND_EVENTS_MAX: usize = 1_024;
+/// How many requests a watch stream answers before it looks for more of its client's.
+pub const ETCD_WATCH_ANSWERS_PER_TURN: u32 = 64;
+/// How many bytes of a snapshot one message of the etcd face has (etcd: 32 KiB).
+pub const ETCD_SNAPSHOT_PIECE_BYTES: usize = 32 * 1024;
+/// How many such messages wait for a slow client.
+pub const ETCD_SNAPSHOT_PIECES_WAITING_MAX: usize = 16;
+/// How many snapshots one node's etcd face makes at once.
+pub const ETCD_SNAPSHOTS_MAX: usize = 2;
+/// How many bytes an empty keyspace takes, about.
+pub const KEYSPACE_BYTES: u64 = 4_096;
+/// For how long a client that asked for a leader is left without one, in milliseconds (etcd: three election timeouts).
+pub const ETCD_NO_LEADER_MS: u64 = 3_000;
 /// How many connections of the etcd face one node serves at once; more wait to be accepted.
 pub const ETCD_CONNECTIONS_MAX: usize = 16_384;
 /// How many requests and streams one connection of the etcd face may have open.

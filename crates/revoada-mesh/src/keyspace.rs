@@ -3,6 +3,7 @@
 //! With [`KeyspaceBackend`] on top it is the backend named `openraft`. A restore is cut into parts that fit a log entry
 //! and takes effect with the last one.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use revoada_attest::planted::{Bug, is_planted};
 use revoada_core::error::ErrorKind;
-use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Restore, Revision};
+use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Restore, RestoredLease, Revision};
 use revoada_core::limits;
 use revoada_core::machine::{Command, Done};
 use revoada_core::snapshot::section;
@@ -96,32 +97,49 @@ impl<R: Runtime> RaftKeyspace<R> {
     async fn restore(&self, restore: Restore) -> Result<Done, KeyspaceError> {
         let id = (self.restore_id)();
         let mut first = true;
-        let mut part: Vec<(Bytes, Bytes)> = Vec::new();
-        let mut bytes = 0;
         let mut entries = restore.entries.into_iter().peekable();
-        while first || entries.peek().is_some() {
-            while let Some((key, value)) = entries
-                .next_if(|(key, value)| part.is_empty() || bytes + key.len() + value.len() <= limits::BATCH_BYTES_MAX)
-            {
-                bytes += key.len() + value.len();
-                part.push((key, value));
-            }
+        let mut leases = restore.leases.into_iter().flat_map(parts_of).peekable();
+        while first || entries.peek().is_some() || leases.peek().is_some() {
+            let mut room = limits::BATCH_BYTES_MAX;
+            let mut fits = |bytes: usize| {
+                let fits = room == limits::BATCH_BYTES_MAX || bytes <= room;
+                room = room.saturating_sub(if fits { bytes } else { 0 });
+                fits
+            };
+            let entries = iter::from_fn(|| entries.next_if(|(key, value)| fits(key.len() + value.len()))).collect();
+            let leases = iter::from_fn(|| leases.next_if(|lease| fits(lease_bytes(lease)))).collect();
             self.run(Command::Stage {
                 id,
                 first,
-                entries: std::mem::take(&mut part),
+                entries,
+                leases,
             })
             .await?;
-            bytes = 0;
             first = false;
         }
         self.run(Command::RestoreStaged {
             id,
             prefix: restore.prefix,
+            also: restore.also,
             revision: restore.revision,
+            now_ms: (self.clock_ms)(),
         })
         .await
     }
+}
+
+/// How large a lease is in a command, about.
+fn lease_bytes(lease: &RestoredLease) -> usize {
+    32 + lease.keys.iter().map(|key| key.len() + 16).sum::<usize>()
+}
+
+/// A lease in parts that fit a log entry each.
+fn parts_of(lease: RestoredLease) -> impl Iterator<Item = RestoredLease> {
+    let keys_max = limits::BATCH_BYTES_MAX / (limits::KEY_BYTES_MAX + 64);
+    let RestoredLease { id, ttl_ms, keys } = lease;
+    let none = keys.is_empty().then(Vec::new);
+    let parts: Vec<_> = keys.chunks(keys_max).map(<[Bytes]>::to_vec).chain(none).collect();
+    parts.into_iter().map(move |keys| RestoredLease { id, ttl_ms, keys })
 }
 
 #[async_trait]
@@ -158,6 +176,10 @@ impl<R: Runtime> Keyspace for RaftKeyspace<R> {
 
     fn view_at_hand(&self) -> View {
         self.consensus.read(|state| state.keyspace().clone())
+    }
+
+    fn look(&self, look: &mut dyn FnMut(&View)) {
+        self.consensus.read(|state| look(state.keyspace()));
     }
 
     async fn changed(&self, revision: Revision) -> Option<Revision> {
@@ -209,31 +231,23 @@ impl<R: Runtime> Keyspace for RaftKeyspace<R> {
     }
 
     fn snapshot_extras(&self) -> SnapshotExtras {
-        let (roles, chain, leases) = self.consensus.read(|state| {
-            let leases: Vec<_> = state
-                .keyspace()
-                .leases()
-                .map(|lease| (lease.id, lease.ttl_ms))
-                .collect();
-            (state.roles().clone(), state.chain().clone(), leases)
+        let (roles, chain, view) = self.consensus.read(|state| {
+            let view = state.keyspace().clone();
+            (state.roles().clone(), state.chain().clone(), view)
         });
-        let cbor = |written: Result<Vec<u8>, cbor4ii::serde::EncodeError<_>>| -> Bytes {
-            written
-                .expect("a vector takes every write, and nothing in these has keys that CBOR lacks")
-                .into()
-        };
+        let roles = cbor4ii::serde::to_vec(Vec::new(), &*roles)
+            .expect("a vector takes every write, and nothing in roles has keys that CBOR lacks");
         let section = |name: &str, content| SnapshotSection {
             name: name.to_owned(),
             content,
         };
-        SnapshotExtras {
-            declaration: self.consensus.declaration().to_owned(),
-            sections: vec![
-                section(section::ROLES, cbor(cbor4ii::serde::to_vec(Vec::new(), &*roles))),
-                section(section::CHAIN, chain.export().into()),
-                section(section::LEASES, cbor(cbor4ii::serde::to_vec(Vec::new(), &leases))),
-            ],
-        }
+        let mut extras = SnapshotExtras::of(&view);
+        extras.declaration = self.consensus.declaration().to_owned();
+        extras.sections.insert(0, section(section::ROLES, roles.into()));
+        extras
+            .sections
+            .insert(1, section(section::CHAIN, chain.export().into()));
+        extras
     }
 
     fn freshness_ms(&self) -> u64 {

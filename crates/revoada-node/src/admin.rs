@@ -18,16 +18,18 @@ use revoada_store::admin::{
     AdminError, ChainHead, ClusterState, ClusterStatus, ClusterSummary, HealthReport, History, HistoryItem, NodeStatus,
     Redundancy, Wish, WishGranted,
 };
-use revoada_store::{Check, ClusterAdmin, StoreBackend};
+use revoada_store::{Check, ClusterAdmin, GroupChangeError, StoreBackend};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::driver::{Driver, StepError, WishError};
 use crate::node::Stop;
+use crate::roster;
 
 const WISH: u8 = EXTRA_VERBS;
 const STATUS: u8 = EXTRA_VERBS + 1;
 const SHAPE: u8 = EXTRA_VERBS + 2;
+pub(crate) const ROSTER: u8 = EXTRA_VERBS + 3;
 
 /// The admin port of one node.
 pub(crate) struct Admin<R: Runtime = Tokio> {
@@ -89,6 +91,14 @@ pub(crate) fn extra<R: Runtime>(admin: Arc<Admin<R>>) -> Extra {
                 return serde_json::to_vec(&seen).expect("a shape has string keys only").into();
             }
             let driver = admin.driver.clone();
+            if verb == ROSTER {
+                let unread = |error: serde_json::Error| Err(GroupChangeError::Invalid(error.to_string()));
+                let fate = match serde_json::from_slice(&body) {
+                    Ok(ask) => roster::decide(&driver, ask).await,
+                    Err(error) => unread(error),
+                };
+                return serde_json::to_vec(&fate).expect("a fate has string keys only").into();
+            }
             let fate = match serde_json::from_slice::<ForwardedWish>(&body) {
                 Ok(asked) if verb == WISH => grant(&driver, asked.node, asked.wish).await,
                 _ => WishFate::Refused {

@@ -166,20 +166,17 @@ impl<R: Runtime> Driver<R> {
         // A node that votes no longer may come back with an empty log. One that does not know who votes, because it
         // replicates nothing, forgets nobody.
         let known = !raft.voters.is_empty();
-        for id in self
-            .genesis
-            .founders()
-            .keys()
-            .filter(|id| known && !raft.voters.contains(id))
-        {
-            self.positions.forget(id);
+        if known {
+            self.positions.forget_all_but(&raft.voters);
         }
     }
 
     /// What the leader sees now.
     pub fn observe(&self) -> Observed {
         let raft = self.consensus.view();
-        let RoleView { roles, head, .. } = self.consensus.read(|state| RoleView::from(state));
+        let (RoleView { roles, head, .. }, roster) = self
+            .consensus
+            .read(|state| (RoleView::from(state), state.roster().clone()));
         let now_ms = (self.clock_ms)();
         let now = InstantOf::<R>::now();
         let at = |since: InstantOf<R>| now_ms.saturating_sub(now.saturating_duration_since(since).as_millis() as u64);
@@ -268,6 +265,7 @@ impl<R: Runtime> Driver<R> {
             learners: raft.learners.clone(),
             membership_change_in_flight: raft.changing,
             founders: founders.collect(),
+            roster: self.topology.has_roster().then_some(roster),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who may speak with this node: the members of its cluster, by their committed admission, and no voter that went back.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub(crate) struct NodeGate<R: Runtime = Tokio> {
     pub name: String,
     pub address: SocketAddr,
     pub positions: Arc<Positions<R>>,
+    /// The members that this node was told of when it was taken in: until it has heard from them who is one, they are.
+    pub acquaintances: BTreeSet<NodeId>,
     /// The position before consensus runs.
     pub opened_at: (u64, u64),
     /// There while consensus runs; taken out when it stops, because consensus owns the transport that owns this gate.
@@ -116,6 +119,7 @@ impl<R: Runtime> NodeGate<R> {
         );
         match (member, known) {
             (true, _) => Ok(()),
+            (false, false) if self.acquaintances.contains(peer) && self.knows_nobody() => Ok(()),
             (false, true) => Err(Refusal {
                 kind: RefusalKind::Evicted,
                 reason: format!("{them} was evicted from this cluster for good"),
@@ -125,6 +129,14 @@ impl<R: Runtime> NodeGate<R> {
                 reason: unknown(&self.name, them, peer),
             }),
         }
+    }
+
+    /// Whether nothing committed has come here yet that says who belongs to the cluster.
+    fn knows_nobody(&self) -> bool {
+        let consensus = self.consensus.read();
+        consensus
+            .as_ref()
+            .is_none_or(|consensus| consensus.read(|state| !state.roster().is_founded()))
     }
 
     /// `standing` is none before anything committed can be read; then the genesis decides.
@@ -221,6 +233,7 @@ mod tests {
                 Arc::new(SystemFiles::default()),
                 folder.join("positions.json"),
             )),
+            acquaintances: BTreeSet::new(),
             opened_at: (3, 9),
             consensus: RwLock::new(None),
         }

@@ -7,11 +7,16 @@ use async_trait::async_trait;
 use revoada_attest::NodeId;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
+use revoada_core::machine::ClusterState;
+use revoada_core::roster::RosterMember;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::membership::{Facts, View};
 use revoada_mesh::runtime::{Runtime, Tokio};
-use revoada_store::{GroupMember, MoveLeaderError, RaftGroup, Standing};
+use revoada_store::{GroupChange, GroupChangeError, GroupChanged, GroupMember, MoveLeaderError, RaftGroup, Standing};
 use tokio::sync::watch;
+
+use crate::driver::Driver;
+use crate::roster::{self, RosterAsk};
 
 /// The group of one node.
 pub(crate) struct Group<R: Runtime = Tokio> {
@@ -21,6 +26,22 @@ pub(crate) struct Group<R: Runtime = Tokio> {
     pub consensus: Consensus<R>,
     pub view: watch::Receiver<View<R>>,
     pub facts: watch::Receiver<Facts>,
+    /// Where members come and go by name: how.
+    pub by_name: Option<ByName<R>>,
+}
+
+/// How members come and go by name.
+pub(crate) struct ByName<R: Runtime = Tokio> {
+    /// What changes are decided with where this node leads.
+    pub driver: Driver<R>,
+    /// This member's number.
+    pub id: u64,
+    /// The token of its group.
+    pub token: String,
+    /// See [`crate::AsMember`].
+    pub strict: bool,
+    /// See [`crate::AsMember`].
+    pub learners_max: usize,
 }
 
 /// The first bytes of what identifies something. 0 is nobody's number.
@@ -30,8 +51,34 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(first).max(1)
 }
 
-fn number_of(id: &NodeId) -> u64 {
-    number(id.as_bytes())
+impl<R: Runtime> Group<R> {
+    /// The number of a node: that of the member that it is, where members have numbers of their own.
+    fn number_of(&self, id: &NodeId) -> u64 {
+        if self.by_name.is_some()
+            && let Some(member) = self
+                .consensus
+                .read(|state| state.roster().of_node(id).map(|member| member.id))
+        {
+            return member;
+        }
+        number(id.as_bytes())
+    }
+
+    /// The members by name.
+    fn members_by_name(&self) -> Vec<GroupMember> {
+        let roster = self.consensus.read(|state| state.roster().clone());
+        roster.members().cloned().map(shown).collect()
+    }
+}
+
+fn shown(member: RosterMember) -> GroupMember {
+    GroupMember {
+        id: member.id,
+        name: member.name,
+        peer_urls: member.peer_urls,
+        client_urls: member.client_urls,
+        learner: member.learner,
+    }
 }
 
 #[async_trait]
@@ -40,20 +87,37 @@ impl<R: Runtime> RaftGroup for Group<R> {
         self.consensus.term()
     }
 
+    fn is_asked_learner(&self) -> bool {
+        // One that was added as a voter and catches up is no learner to clients.
+        self.by_name.as_ref().is_some_and(|by_name| {
+            let learner = |state: &ClusterState| state.roster().get(by_name.id).is_some_and(|member| member.learner);
+            self.consensus.read(learner)
+        })
+    }
+
     fn standing(&self) -> Standing {
         let raft = self.consensus.view();
         Standing {
             cluster: number(self.genesis.digest().as_bytes()),
-            member: number_of(&self.me),
+            member: self
+                .by_name
+                .as_ref()
+                .map_or_else(|| number(self.me.as_bytes()), |by_name| by_name.id),
             term: raft.term,
-            leader: raft.leader.as_ref().map(number_of),
+            leader: raft.leader.as_ref().map(|leader| self.number_of(leader)),
             last_index: raft.last_index,
             applied_index: raft.applied,
-            learner: !raft.voters.contains(&self.me),
+            learner: match &self.by_name {
+                Some(_) => self.is_asked_learner(),
+                None => !raft.voters.contains(&self.me),
+            },
         }
     }
 
     fn members(&self) -> Vec<GroupMember> {
+        if self.by_name.is_some() {
+            return self.members_by_name();
+        }
         let raft = self.consensus.view();
         let view = self.view.borrow();
         let mut members: Vec<_> = raft
@@ -68,7 +132,7 @@ impl<R: Runtime> RaftGroup for Group<R> {
                     (peer.map(|peer| peer.address), url)
                 };
                 GroupMember {
-                    id: number_of(id),
+                    id: number(id.as_bytes()),
                     name: self.consensus.name_of(id),
                     peer_urls: address.iter().map(|address| format!("https://{address}")).collect(),
                     client_urls: Some(url).into_iter().filter(|url| !url.is_empty()).collect(),
@@ -88,7 +152,7 @@ impl<R: Runtime> RaftGroup for Group<R> {
         let to = raft
             .voters
             .iter()
-            .find(|id| number_of(id) == to)
+            .find(|id| self.number_of(id) == to)
             .ok_or(MoveLeaderError::NoVoter)?;
         if *to == self.me {
             return Ok(());
@@ -106,5 +170,18 @@ impl<R: Runtime> RaftGroup for Group<R> {
         R::timeout(limit, follows)
             .await
             .map_err(|_| MoveLeaderError::Failed("it did not happen in time".to_owned()))
+    }
+
+    async fn change(&self, change: GroupChange) -> Result<GroupChanged, GroupChangeError> {
+        let by_name = self.by_name.as_ref().ok_or(GroupChangeError::NotByClients)?;
+        let asked = RosterAsk {
+            change,
+            token: by_name.token.clone(),
+            strict: by_name.strict,
+            learners_max: by_name.learners_max,
+        };
+        let id = roster::ask(&by_name.driver, asked).await?;
+        let members = self.members_by_name();
+        Ok(GroupChanged { id, members })
     }
 }

@@ -28,6 +28,7 @@ use tower::ServiceExt;
 
 use crate::boot::BootError;
 pub(crate) use etcd::EtcdListener;
+pub use etcd::{EtcdListen, EtcdServes, PeerCertificate};
 
 /// Who calls, as the listener found it. Whatever serves the request decides what that caller may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +184,7 @@ fn bearer<B>(request: &Request<B>, token: Option<Digest>) -> Result<Caller, (Sta
     }
 }
 
-async fn pause(error: &io::Error) {
+pub(crate) async fn pause(error: &io::Error) {
     tracing::warn!(%error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
@@ -272,7 +273,7 @@ fn certificate(folder: &Path, name: &str, address: SocketAddr) -> Result<Arc<rus
     Ok(Arc::new(config))
 }
 
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let mut file = std::fs::OpenOptions::new()
         .write(true)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
-use revoada_attest::NodeKey;
+use revoada_attest::{NodeId, NodeKey};
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_mesh::consensus::peers::{AddressBook, Peers};
@@ -43,6 +43,8 @@ pub struct MemberOptions {
     pub consensus: ConsensusConfig,
     /// The time, in milliseconds since 1970.
     pub clock_ms: Clock,
+    /// The members that it was told of, where they are no founders: they are let in until it knows who is a member.
+    pub acquaintances: BTreeSet<NodeId>,
 }
 
 /// What is dead in a cluster, by its declaration.
@@ -86,6 +88,7 @@ impl<R: Runtime> Found<R> {
             name: options.name.clone(),
             address: options.address,
             positions: positions.clone(),
+            acquaintances: options.acquaintances,
             opened_at: opened.position(),
             consensus: RwLock::new(None),
         });
@@ -185,6 +188,7 @@ pub struct Working<R: Runtime = Tokio> {
     pub facts: watch::Receiver<Facts>,
     /// What an operator asked of its host.
     pub(crate) told: watch::Receiver<Option<Stop>>,
+    pub(crate) driver: Driver<R>,
 }
 
 impl<R: Runtime> Member<R> {
@@ -261,6 +265,7 @@ impl<R: Runtime> Member<R> {
         let figures = admin.clone();
         Working {
             admin,
+            driver: driver.clone(),
             metrics: Arc::new(move || metrics::text(&driver, &figures)),
             handlers: BTreeMap::from([
                 (Protocol::Raft, self.consensus.raft_handler()),

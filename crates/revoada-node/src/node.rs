@@ -21,12 +21,12 @@ use revoada_mesh::identity;
 use revoada_mesh::keyspace::{Clock, RAFT_CAPABILITIES, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
-use revoada_mesh::transport::{Protocol, Transport};
+use revoada_mesh::transport::{Incoming, Protocol, Transport};
 use revoada_store::audit::{Audit, AuditLog};
 use revoada_store::{
     ClusterAdmin, FolderBackend, FolderConfig, Keyspace, KeyspaceBackend, MemoryBackend, RaftGroup, StoreBackend,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,9 +36,11 @@ use crate::boot::BootError;
 use crate::config::{EtcdConfig, NodeConfig};
 use crate::gate::VERSION;
 use crate::generation;
-use crate::group::Group;
-use crate::listen::{self, EtcdListener, Https, Slot};
+use crate::group::{ByName, Group};
+use crate::introduction::port::{Host, Nodes};
+use crate::listen::{self, EtcdListen, EtcdListener, Https, Slot};
 use crate::member::{Found, Member, MemberOptions, Surroundings, Working, judgement};
+use crate::roster::{self, AsMember};
 use crate::served::unserved;
 
 /// What the node hands to whoever builds the faces.
@@ -102,6 +104,8 @@ pub struct NodeOptions {
     pub topologies: Vec<Arc<dyn TopologyStrategy>>,
     /// A backend that was opened already and is shared with others; by the declaration where absent.
     pub store: Option<Arc<dyn StoreBackend>>,
+    /// What a node that is a member by name is, beside its configuration.
+    pub as_member: Option<AsMember>,
 }
 
 /// Why a node's services end.
@@ -120,6 +124,8 @@ pub enum Stopped {
     NeverBooted(BootError),
     /// Consensus stopped by itself, for instance because the disk failed.
     Failed(String),
+    /// It was removed from its group.
+    Removed,
 }
 
 /// What a running node tells whoever started it.
@@ -166,7 +172,7 @@ impl Node {
     /// Runs until `stop` resolves or the node is told to stop by its control socket.
     ///
     /// `started` is called each time that the node has booted. A boot that fails is told to whoever asks the control
-    /// socket, until `stop`.
+    /// socket, until `stop`; but a member by name ends, as whatever starts it expects.
     pub async fn run(self, stop: CancellationToken, mut started: impl FnMut(Running)) -> Stopped {
         let Self {
             options,
@@ -190,17 +196,22 @@ impl Node {
                     *slot.write() = options
                         .faces
                         .unavailable(&format!("this node could not start: {what}"), causes);
-                    stop.cancelled().await;
+                    if options.as_member.is_none() {
+                        stop.cancelled().await;
+                    }
                     break Stopped::NeverBooted(error);
                 }
             };
             started(services.running.clone());
             match services.run(&stop).await {
                 Ended::Asked => break Stopped::Asked,
+                Ended::Removed => break Stopped::Removed,
                 Ended::Failed(why) => {
                     tracing::error!(why, "this node has failed and keeps away from its cluster");
                     *slot.write() = options.faces.unavailable("this node has failed", vec![why.clone()]);
-                    stop.cancelled().await;
+                    if options.as_member.is_none() {
+                        stop.cancelled().await;
+                    }
                     break Stopped::Failed(why);
                 }
                 Ended::Recover(reason) => {
@@ -274,6 +285,7 @@ fn lock(folder: &Path) -> Result<fs::File, BootError> {
 
 enum Ended {
     Asked,
+    Removed,
     Failed(String),
     Recover(String),
 }
@@ -283,11 +295,43 @@ struct Serving {
     genesis: Arc<Genesis>,
     me: NodeId,
     transport: Arc<Transport>,
-    listener: TcpListener,
+    listener: Listener,
     https: Option<Https>,
-    etcd: Option<EtcdListener>,
+    etcd: Vec<EtcdListener>,
     member: Arc<Member>,
     start: Start,
+}
+
+/// Where connections of other nodes come from.
+enum Listener {
+    /// A port of the node's own.
+    Own(TcpListener),
+    /// One on which a member answers others as well.
+    Shared(Nodes),
+}
+
+impl Incoming for Listener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        match self {
+            Self::Own(listener) => listener.accept().await,
+            Self::Shared(nodes) => nodes.accept().await,
+        }
+    }
+}
+
+/// Where the etcd face is served, if anywhere.
+fn etcd_listeners(options: &NodeOptions, face: FaceKind) -> Result<Vec<EtcdListen>, BootError> {
+    match (&options.as_member, &options.config.etcd, face) {
+        (Some(member), _, _) => Ok(member.listen.clone()),
+        (None, Some(etcd), FaceKind::Etcd) => Ok(vec![EtcdListen::of(etcd)?]),
+        (None, Some(_), other) => Err(BootError::Unsupported {
+            what: format!(
+                "the config has an etcd section, and the cluster declares the face {}",
+                other.name()
+            ),
+        }),
+        (None, None, _) => Ok(Vec::new()),
+    }
 }
 
 /// What a node writes down of every start.
@@ -331,6 +375,7 @@ struct Services {
     listeners: CancellationToken,
     stopping: watch::Sender<bool>,
     told: watch::Receiver<Option<Stop>>,
+    removed: Option<CancellationToken>,
 }
 
 impl Services {
@@ -344,14 +389,21 @@ impl Services {
             (options.entropy)(&mut seed).map(|()| seed)
         })
         .map_err(BootError::Key)?;
-        check_founder(config, &genesis, &key)?;
+        if options.as_member.is_none() {
+            check_founder(config, &genesis, &key)?;
+        }
         let declaration = genesis.declaration();
         if options.store.is_none()
             && let Some(what) = unserved(declaration, genesis.founders().len())
         {
             return Err(BootError::Unsupported { what });
         }
+        let as_member = options.as_member.as_ref();
         let strategy = declaration.strategy();
+        let timing = as_member.and_then(|member| member.timing);
+        let (heartbeat, election_timeout) =
+            timing.unwrap_or((strategy.consensus.heartbeat, strategy.consensus.election_timeout));
+        let snapshot_interval = as_member.and_then(|member| member.snapshot_interval);
         let me = key.id();
         let address = config.address();
 
@@ -371,14 +423,15 @@ impl Services {
                 id: me,
                 folder: folder.clone(),
                 genesis: genesis.clone(),
-                election_timeout: strategy.consensus.election_timeout,
-                heartbeat: strategy.consensus.heartbeat,
-                snapshot_interval: strategy.consensus.snapshot_interval,
+                election_timeout,
+                heartbeat,
+                snapshot_interval: snapshot_interval.unwrap_or(strategy.consensus.snapshot_interval),
                 checkpoints: CheckpointRule::default(),
                 log: options.log.clone(),
                 new_disk: DiskId::of(random),
             },
             clock_ms: options.clock_ms.clone(),
+            acquaintances: as_member.map(AsMember::acquaintances).unwrap_or_default(),
         };
         // Before the log is opened, which takes room for a segment ahead of time, and all there is for a moment before it
         // finds that this is too little.
@@ -388,35 +441,31 @@ impl Services {
             .await
             .map_err(|error| BootError::Backend(error.into()))?
             .map_err(BootError::Consensus)?;
-        if recovery.is_some() {
+        let alone = as_member.is_some_and(|member| member.alone);
+        if recovery.is_some() || alone {
             found.make_sole_voter().await.map_err(BootError::Consensus)?;
         }
 
-        let listener = bind(config.listen).await.map_err(|source| BootError::Listen {
-            address: config.listen,
-            hint: if source.kind() == io::ErrorKind::AddrInUse {
-                ": the port is in use by another program"
-            } else {
-                ""
-            },
-            source,
-        })?;
+        let listener = match as_member {
+            Some(member) => Listener::Shared(member.port.nodes()),
+            None => Listener::Own(bind(config.listen).await.map_err(|source| BootError::Listen {
+                address: config.listen,
+                hint: if source.kind() == io::ErrorKind::AddrInUse {
+                    ": the port is in use by another program"
+                } else {
+                    ""
+                },
+                source,
+            })?),
+        };
         let https = match &config.http {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
         };
-        let etcd = match (&config.etcd, declaration.face().kind()) {
-            (Some(etcd), FaceKind::Etcd) => Some(EtcdListener::bind(etcd).await?),
-            (Some(_), other) => {
-                return Err(BootError::Unsupported {
-                    what: format!(
-                        "the config has an etcd section, and the cluster declares the face {}",
-                        other.name()
-                    ),
-                });
-            }
-            (None, _) => None,
-        };
+        let mut etcd = Vec::new();
+        for listen in etcd_listeners(options, declaration.face().kind())? {
+            etcd.push(EtcdListener::bind(&listen).await?);
+        }
         let transport = Arc::new(Transport::new(&key, found.gate()).map_err(BootError::Tls)?);
         let member = Arc::new(found.start(transport.clone()).await.map_err(BootError::Consensus)?);
         let serving = Serving {
@@ -495,6 +544,7 @@ impl Services {
             tasks: doing,
             told,
             facts: telling,
+            driver,
         } = member.work(Surroundings {
             view: gossip.view(),
             facts,
@@ -523,7 +573,14 @@ impl Services {
         if let Some(https) = https {
             tasks.spawn(https.serve(slot.clone(), listeners.clone()));
         }
-        if let Some(etcd) = etcd {
+        if !etcd.is_empty() {
+            let by_name = options.as_member.as_ref().map(|member| ByName {
+                driver,
+                id: member.pins.id,
+                token: member.pins.token.clone(),
+                strict: member.strict,
+                learners_max: member.learners_max,
+            });
             let group = Group {
                 me,
                 address,
@@ -531,6 +588,7 @@ impl Services {
                 consensus: member.consensus().clone(),
                 view: gossip.view(),
                 facts: telling,
+                by_name,
             };
             let router = options.faces.serve_etcd(EtcdParts {
                 keyspace,
@@ -540,8 +598,24 @@ impl Services {
                 metrics,
                 stopping: stopping_seen,
             });
-            tasks.spawn(etcd.serve(router, listeners.clone()));
+            for listener in etcd {
+                tasks.spawn(listener.serve(router.clone(), listeners.clone()));
+            }
         }
+        let removed = options.as_member.as_ref().map(|as_member| {
+            as_member.introductions.host(Host {
+                consensus: member.consensus().clone(),
+                genesis: genesis.clone(),
+                token: as_member.pins.token.clone(),
+            });
+            let (removed, word) = (CancellationToken::new(), as_member.word(config.folder.clone()));
+            let (consensus, told) = (member.consensus().clone(), removed.clone());
+            tasks.spawn(async move {
+                roster::keep(word, me, consensus).await;
+                told.cancel();
+            });
+            removed
+        });
         for task in doing {
             tasks.spawn(task);
         }
@@ -554,6 +628,7 @@ impl Services {
             listeners,
             stopping,
             told,
+            removed,
         })
     }
 
@@ -567,6 +642,13 @@ impl Services {
                 }
             }
         };
+        let removed = self.removed.clone();
+        let removed = async {
+            match removed {
+                Some(removed) => removed.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             () = stop.cancelled() => Ended::Asked,
             told = self.told.wait_for(Option::is_some) => match told.as_deref() {
@@ -574,6 +656,7 @@ impl Services {
                 _ => Ended::Asked,
             },
             why = failed => Ended::Failed(why),
+            () = removed => Ended::Removed,
         };
         self.stopping.send_replace(true);
         if matches!(ended, Ended::Asked) {

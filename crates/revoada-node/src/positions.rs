@@ -8,8 +8,8 @@
 //! The first disks are synced before they are told. They count until the first membership names disks, and only where a
 //! majority of founders tells the same ([`revoada_mesh::consensus::Seat::Founder`]). None is ever taken back.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,12 +178,12 @@ impl<R: Runtime> Positions<R> {
         (claimed.term < position.term || claimed.index < position.index).then_some(position)
     }
 
-    /// Forgets `node`, because it votes no longer: it may come back with an empty log.
-    pub fn forget(&self, node: &NodeId) {
+    /// Forgets every node that is not among `voters`, because it votes no longer: it may come back with an empty log.
+    pub fn forget_all_but(&self, voters: &BTreeSet<NodeId>) {
         let mut known = self.known.lock();
-        if known.positions.remove(node).is_some() {
-            known.changed = true;
-        }
+        let before = known.positions.len();
+        known.positions.retain(|node, _| voters.contains(node));
+        known.changed |= known.positions.len() != before;
     }
 
     /// Writes what has changed, atomically. Blocks, under load for as long as the file system's journal is busy; call it
@@ -257,7 +257,9 @@ mod tests {
         let remembered = Some(Position { term: 3, index: 11 });
         assert_eq!(positions.went_back(&node, Position { term: 3, index: 10 }), remembered);
         assert_eq!(positions.went_back(&node, Position { term: 2, index: 12 }), remembered);
-        positions.forget(&node);
+        positions.forget_all_but(&BTreeSet::from([node]));
+        assert!(positions.went_back(&node, Position::default()).is_some());
+        positions.forget_all_but(&BTreeSet::new());
         assert_eq!(positions.went_back(&node, Position::default()), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Only what starts, kills and watches nodes is here. A node is `revoada_node::member`, on the simulated runtime.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -281,6 +281,7 @@ impl Cluster {
         let (folder, files) = (PathBuf::from("/node"), disk.mount());
         let started_ms = clock_ms();
         let options = MemberOptions {
+            acquaintances: BTreeSet::new(),
             name: name_of(whose),
             address: address_of(place),
             seeds: (0..self.size())

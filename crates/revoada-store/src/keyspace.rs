@@ -9,12 +9,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::Stream;
 use revoada_core::error::ErrorKind;
 use revoada_core::keyspace::{
-    Answer, Event, KeyRange, Keyspace as View, Operation, OperationRefused, Outcome, Revision, Txn, TxnAnswer,
+    Answer, Event, KeyRange, Keyspace as View, Operation, OperationRefused, Outcome, Revision, Txn, TxnAnswer, space,
 };
 use revoada_core::planted::{Bug, is_planted};
+use revoada_core::snapshot::section;
 
 use crate::backend::Check;
 use crate::error::{Cause, StoreError};
@@ -123,8 +125,27 @@ pub enum Consistency {
 pub struct SnapshotExtras {
     /// The declaration of the cluster, as text; empty where there is none.
     pub declaration: String,
+    /// The prefixes of keys beside resources that belong to the snapshot.
+    pub spaces: Vec<Bytes>,
     /// Sections by name, see `revoada_core::snapshot::section`.
     pub sections: Vec<crate::keyspace_backend::SnapshotSection>,
+}
+
+impl SnapshotExtras {
+    /// What every keyspace that has more than resources adds: the keys beside them, and their leases.
+    pub fn of(view: &View) -> Self {
+        let leases: Vec<_> = view.leases().map(|lease| (lease.id, lease.ttl_ms)).collect();
+        let content = cbor4ii::serde::to_vec(Vec::new(), &leases)
+            .unwrap_or_else(|_| unreachable!("a vector takes every write, and numbers have no keys that CBOR lacks"));
+        Self {
+            declaration: String::new(),
+            spaces: space::ALL.map(Bytes::from_static).into(),
+            sections: vec![crate::keyspace_backend::SnapshotSection {
+                name: section::LEASES.to_owned(),
+                content: content.into(),
+            }],
+        }
+    }
 }
 
 /// A keyspace that takes operations.
@@ -147,6 +168,12 @@ pub trait Keyspace: Send + Sync {
 
     /// The state at hand, as `view` gives it for [`Consistency::Stale`].
     fn view_at_hand(&self) -> View;
+
+    /// Looks once at the state at hand without keeping it, which costs less than a view. Nothing changes meanwhile, so
+    /// `look` is short: a few keys.
+    fn look(&self, look: &mut dyn FnMut(&View)) {
+        look(&self.view_at_hand());
+    }
 
     /// Returns when the state at hand is above `revision`, with its revision; at once if it is already.
     /// None when there will be no more changes here: the keyspace was shut down, or what happens no longer reaches it.

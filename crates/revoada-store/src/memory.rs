@@ -7,7 +7,7 @@ use revoada_core::keyspace::{Keyspace as View, Operation, Outcome, Revision};
 
 use crate::audit::Clock;
 use crate::capability::{Capabilities, Capability};
-use crate::keyspace::{Consistency, Keyspace, KeyspaceError};
+use crate::keyspace::{Consistency, Keyspace, KeyspaceError, SnapshotExtras};
 use crate::keyspace_backend::KeyspaceBackend;
 use crate::limits::LEASES_EXPIRED_MAX;
 use crate::local::{Local, Volatile};
@@ -99,6 +99,10 @@ impl Keyspace for MemoryKeyspace {
     async fn changed(&self, revision: Revision) -> Option<Revision> {
         self.local.changed(revision).await
     }
+
+    fn snapshot_extras(&self) -> SnapshotExtras {
+        SnapshotExtras::of(&self.view_at_hand())
+    }
 }
 
 /// Puts the keyspace's own time into an operation that holds one.
@@ -107,6 +111,7 @@ pub fn stamp(operation: &mut Operation, now: u64) {
         Operation::LeaseGrant { now_ms, .. }
         | Operation::LeaseKeepAlive { now_ms, .. }
         | Operation::LeaseExpire { now_ms, .. } => *now_ms = now,
-        Operation::Txn(_) | Operation::Compact { .. } | Operation::LeaseRevoke { .. } | Operation::Restore(_) => {}
+        Operation::Restore(restore) => restore.now_ms = now,
+        Operation::Txn(_) | Operation::Compact { .. } | Operation::LeaseRevoke { .. } => {}
     }
 }

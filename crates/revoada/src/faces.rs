@@ -5,13 +5,16 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use revoada_core::error::ErrorKind;
-use revoada_faces::etcd::EtcdFace;
+use revoada_faces::etcd::{CertificateName, EtcdFace, EtcdOptions};
 use revoada_faces::native::{Caller, Failure, NativeFace, boot_failed};
-use revoada_node::{EtcdParts, Faces, Parts};
+use revoada_node::{EtcdParts, Faces, Parts, PeerCertificate};
 
 /// The native HTTP API, which every node serves whatever else its declaration asks for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NativeFaces;
+#[derive(Debug, Clone, Default)]
+pub struct NativeFaces {
+    /// How the etcd face behaves, on a node that serves it.
+    pub etcd: EtcdOptions,
+}
 
 impl Faces for NativeFaces {
     fn serve(&self, parts: Parts) -> Router {
@@ -25,10 +28,16 @@ impl Faces for NativeFaces {
 
     fn serve_etcd(&self, parts: EtcdParts) -> Router {
         let figures = parts.metrics;
-        EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, parts.entropy)
+        let face = EtcdFace::new(parts.keyspace, parts.group, parts.clock_ms, parts.entropy)
             .with_metrics(move || figures())
             .with_stopping(parts.stopping)
-            .router()
+            .with_options(self.etcd.clone());
+        tokio::spawn(face.clone().keep_house());
+        if self.etcd.certificate_names {
+            face.router().layer(middleware::from_fn(name_by_certificate))
+        } else {
+            face.router()
+        }
     }
 
     fn unavailable(&self, what: &str, causes: Vec<String>) -> Router {
@@ -43,6 +52,15 @@ impl Faces for NativeFaces {
 async fn introduce(mut request: Request, next: Next) -> Response {
     if let Some(caller) = request.extensions().get::<revoada_node::Caller>().cloned() {
         request.extensions_mut().insert(Caller::operator(caller.who));
+    }
+    next.run(request).await
+}
+
+/// Tells the etcd face the name in the certificate that a client has shown.
+async fn name_by_certificate(mut request: Request, next: Next) -> Response {
+    let shown = request.extensions().get::<PeerCertificate>();
+    if let Some(name) = shown.and_then(|shown| CertificateName::of(&shown.0)) {
+        request.extensions_mut().insert(name);
     }
     next.run(request).await
 }

@@ -23,6 +23,7 @@ pub use revoada_core::declaration::{
 };
 pub use revoada_core::resource::{Resource, ResourceFormat, ResourceRef};
 pub use revoada_core::topology::{Cluster3MNW, MeshAllPeers, Pair, Phalanx, Quorum3M, Solo, TopologyStrategy};
+pub use revoada_faces::etcd::{AutoCompaction, EtcdOptions, SERVED_AS as ETCD_VERSION};
 pub use revoada_mesh::keyspace::RaftBackend;
 pub use revoada_store::admin::HealthReport as ClusterHealth;
 pub use revoada_store::{FolderBackend, FolderConfig, MemoryBackend, StoreBackend};

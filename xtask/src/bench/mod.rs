@@ -4,7 +4,7 @@
 //! memory, where a sync costs nothing. The page keeps the rows of parts that were not measured this time.
 
 mod costs;
-mod etcd;
+pub mod etcd;
 mod page;
 
 use std::path::PathBuf;
@@ -54,7 +54,6 @@ const PARTS: &[(&str, Part)] = &[
     ("drills", drills),
     ("resources", resources),
     ("costs", costs::measure),
-    ("etcd", side_by_side),
     ("steady", steady),
     ("build", clean_build),
 ];
@@ -115,12 +114,16 @@ pub fn run(plan: &Plan) -> Result<bool> {
             }
         }
     }
-    let kept = rows.iter().all(Row::is_kept);
+    let mut beside = Vec::new();
+    if plan.parts.is_empty() {
+        println!("==> etcd");
+        let (compared, failed) = etcd::compare(&etcd::Plan::whole(plan.quick), &bench.binary, &bench.base)?;
+        beside.extend(compared.iter().flat_map(etcd::Compared::lines));
+        broken.extend(failed);
+    }
+    let kept = rows.iter().all(Row::is_kept) && beside.iter().all(etcd::Line::is_reached);
     if !plan.quick {
-        let file = cargo::root().join("docs/benchmarks.md");
-        let before = fs::read_to_string(&file).unwrap_or_default();
-        fs::write(&file, page::render(&before, rows)?).with_context(|| format!("cannot write {}", file.display()))?;
-        println!("kept in {}", file.display());
+        println!("kept in {}", page::keep(rows, &beside)?.display());
     }
     if !broken.is_empty() {
         println!("not measured: {}", broken.join(", "));
@@ -280,10 +283,6 @@ fn resources(bench: &Bench) -> Result<Vec<Row>> {
             killed,
         ),
     ])
-}
-
-fn side_by_side(bench: &Bench) -> Result<Vec<Row>> {
-    etcd::measure(&bench.base, bench.size.seconds.parse().context("seconds are a number")?)
 }
 
 fn steady(bench: &Bench) -> Result<Vec<Row>> {

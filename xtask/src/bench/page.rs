@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::etcd::Line;
 use crate::cargo;
 
 /// What a number has to be.
@@ -27,6 +29,17 @@ pub struct Row {
     command: String,
 }
 
+impl Promise {
+    /// Whether a number is what was promised.
+    pub fn is_kept_by(&self, measured: f64) -> bool {
+        match *self {
+            Self::AtMost(limit) => measured <= limit,
+            Self::AtLeast(limit) => measured >= limit,
+            Self::None => true,
+        }
+    }
+}
+
 impl Row {
     /// `what`, with its unit, measured by `command`.
     pub fn new(what: impl Into<String>, promise: Promise, measured: f64, command: impl Into<String>) -> Self {
@@ -40,11 +53,7 @@ impl Row {
 
     /// Whether the promise is kept.
     pub fn is_kept(&self) -> bool {
-        match self.promise {
-            Promise::AtMost(limit) => self.measured <= limit,
-            Promise::AtLeast(limit) => self.measured >= limit,
-            Promise::None => true,
-        }
+        self.promise.is_kept_by(self.measured)
     }
 
     fn cells(&self, day: &str) -> String {
@@ -89,29 +98,63 @@ const HEAD: &str = "\
 
 Written by `cargo xtask bench [PART]…`; a row that was not measured in the newest run keeps its day. All nodes and the
 load on one machine. The commands are those that were run, on a fresh cluster of the shape that the row names
-(`revoada up --detach --topology SHAPE --nodes N`). Rows without a promise are there to compare with: three etcd on the
-same machine, under etcd's own load generator (`cargo xtask peers`).
+(`revoada up --detach --topology SHAPE --nodes N`).
 
 ";
 const TABLE: &str = "| what | promised | measured | kept | day | command |\n|---|---|---|---|---|---|\n";
+const BESIDE: &str = "\
+## Beside etcd
 
-/// The page with `rows` in place of those of the same name in `before`, which stay otherwise, in their order.
-pub fn render(before: &str, rows: Vec<Row>) -> Result<String> {
-    Ok(merge(before, &rows, &machine()?, &day()?))
+By `cargo xtask bench etcd`: three nodes of revoada (`up --topology quorum-3m --nodes 3 --face etcd`) and three of etcd 3.6,
+both new, on the same machine and disk at the same time, in turns, under etcd's own load generator (`cargo xtask peers`);
+at the leader of either. A ratio is revoada's number by etcd's of the same round: the median of all rounds, and between
+which values they lie.
+
+";
+const BESIDE_TABLE: &str = "\
+| figure | goal | ratio | revoada | etcd | rounds | reached | day | command |\n|---|---|---|---|---|---|---|---|---|\n";
+
+/// Writes docs/benchmarks.md with these rows and lines in place of those of the same name, which stay otherwise, in their
+/// order. Where it is.
+pub fn keep(rows: Vec<Row>, beside: &[Line]) -> Result<PathBuf> {
+    let file = cargo::root().join("docs/benchmarks.md");
+    let before = fs::read_to_string(&file).unwrap_or_default();
+    let day = day()?;
+    let rows: Vec<_> = rows.iter().map(|row| (row.what.as_str(), row.cells(&day))).collect();
+    let beside: Vec<_> = beside
+        .iter()
+        .map(|line| (line.name.as_str(), line.cells(&day)))
+        .collect();
+    let page = render(&before, rows, beside, &machine()?);
+    fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
-fn merge(before: &str, rows: &[Row], machine: &str, day: &str) -> String {
-    let mut fresh: BTreeMap<&str, String> = rows.iter().map(|row| (row.what.as_str(), row.cells(day))).collect();
+/// A row's name, and the row.
+type Named<'a> = (&'a str, String);
+
+fn render(before: &str, rows: Vec<Named<'_>>, beside: Vec<Named<'_>>, machine: &str) -> String {
+    let (promised, compared) = before.split_once("\n## Beside etcd\n").unwrap_or((before, ""));
+    let promised = merge(promised, rows);
+    let compared = match merge(compared, beside) {
+        lines if lines.is_empty() => String::new(),
+        lines => format!("\n{BESIDE}{BESIDE_TABLE}{lines}\n"),
+    };
+    format!("{HEAD}{machine}\n\n{TABLE}{promised}\n{compared}")
+}
+
+/// The rows of a table, with the fresh ones in place of those of the same name, or behind all others.
+fn merge(before: &str, rows: Vec<Named<'_>>) -> String {
+    let mut fresh: BTreeMap<&str, &String> = rows.iter().map(|(name, row)| (*name, row)).collect();
+    let heads = ["| what |", "| figure |"];
+    let is_row = |line: &&str| line.starts_with("| ") && !heads.iter().any(|head| line.starts_with(head));
     let mut lines: Vec<String> = Vec::new();
-    for line in before
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| what |"))
-    {
-        let what = line.split(" | ").next().unwrap_or(line).trim_start_matches("| ");
-        lines.push(fresh.remove(what).unwrap_or_else(|| line.to_owned()));
+    for line in before.lines().filter(is_row) {
+        let name = line.split(" | ").next().unwrap_or(line).trim_start_matches("| ");
+        lines.push(fresh.remove(name).map_or_else(|| line.to_owned(), String::clone));
     }
-    lines.extend(rows.iter().filter_map(|row| fresh.remove(row.what.as_str())));
-    format!("{HEAD}{machine}\n\n{TABLE}{}\n", lines.join("\n"))
+    lines.extend(rows.iter().filter_map(|(name, _)| fresh.remove(name).cloned()));
+    lines.join("\n")
 }
 
 /// The machine and the build, in a sentence.
@@ -148,7 +191,7 @@ fn said_by(program: &str, arguments: &[&str]) -> Result<String> {
 }
 
 /// A number with as many digits as it is worth.
-fn digits(number: f64) -> String {
+pub fn digits(number: f64) -> String {
     match number {
         n if n.fract() == 0.0 || n >= 100.0 => format!("{n:.0}"),
         n if n >= 10.0 => format!("{n:.1}"),
@@ -162,23 +205,39 @@ mod tests {
 
     #[test]
     fn rows_that_were_not_measured_again_stay() {
+        let named = |row: &Row, day: &str| (row.what.clone(), row.cells(day));
+        let page = |before: &str, rows: &[(String, String)], beside: &[(&str, &str)]| {
+            let rows = rows.iter().map(|(name, row)| (name.as_str(), row.clone())).collect();
+            let beside = beside.iter().map(|(name, row)| (*name, (*row).to_owned())).collect();
+            render(before, rows, beside, "m")
+        };
         let old = [
             Row::new("a, ms", Promise::AtMost(2.0), 3.0, "x a"),
             Row::new("b/s", Promise::None, 5000.4, "x b"),
         ];
-        let first = merge("", &old, "m", "2026-01-01");
         let new = [
             Row::new("a, ms", Promise::AtMost(2.0), 1.5, "x a"),
             Row::new("c/s", Promise::AtLeast(1.0), 1.0, "x c"),
         ];
-        let second = merge(&first, &new, "m", "2026-01-02");
-        let table: Vec<&str> = second.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+        let old = old.map(|row| named(&row, "2026-01-01"));
+        let new = new.map(|row| named(&row, "2026-01-02"));
+        let first = page("", &old, &[]);
+        let second = page(&first, &[], &[("put", "| put | 1 |"), ("get", "| get | 1 |")]);
+        let third = page(&second, &new, &[("get", "| get | 2 |")]);
+        let tables = |page: &str| -> Vec<String> {
+            let rows = page.lines().filter(|line| line.starts_with("| "));
+            rows.map(str::to_owned).collect()
+        };
         assert_eq!(
-            table,
+            tables(&third),
             [
+                "| what | promised | measured | kept | day | command |",
                 "| a, ms | ≤ 2 | 1.50 | yes | 2026-01-02 | `x a` |",
                 "| b/s |  | 5000 |  | 2026-01-01 | `x b` |",
                 "| c/s | ≥ 1 | 1 | yes | 2026-01-02 | `x c` |",
+                "| figure | goal | ratio | revoada | etcd | rounds | reached | day | command |",
+                "| put | 1 |",
+                "| get | 2 |",
             ]
         );
         assert!(first.contains("| a, ms | ≤ 2 | 3 | **no** | 2026-01-01 |"));

@@ -37,8 +37,8 @@ const PROCESS_TESTS: &str = "crates/revoada/tests";
 /// Names the release binary to tests that start processes of it.
 pub const BINARY: &str = "REVOADA_BIN";
 
-/// Names the program that judges histories to tests that record them.
-pub const CHECKER: &str = "REVOADA_CHECKER";
+/// Names the folder of the real peers to tests that start them.
+pub const PEERS: &str = "REVOADA_PEERS";
 
 /// Names a file to which a test that cannot run appends `NAME<TAB>REASON`, before it returns.
 const NOT_RUN: &str = "REVOADA_NOT_RUN";
@@ -70,11 +70,11 @@ pub fn run(length: Length) -> Result<bool> {
         Ok(passed(binary.is_some()))
     })?;
     tools::install();
-    let checker = checker(&mut report)?;
+    let peers = real_peers(&mut report)?;
     match &binary {
         Some(binary) => integration(&mut report, binary, |arguments| {
             let mut command = test(arguments);
-            command.envs(checker.as_ref().map(|checker| (CHECKER, checker)));
+            command.envs(peers.as_ref().map(|peers| (PEERS, peers)));
             command
         })?,
         None => report
@@ -89,21 +89,33 @@ pub fn run(length: Length) -> Result<bool> {
     Ok(report.passed(cargo::in_ci()))
 }
 
-/// The peer that judges histories, built if need be. Without it the tests that need it say so, and so does this.
-fn checker(report: &mut Report) -> Result<Option<PathBuf>> {
-    let mut built = None;
-    step(report, "peers", || match peers::build(&["checker"]) {
-        Ok(bin) => {
-            built = Some(bin.join("checker"));
-            Ok(Ok("checker".to_owned()))
+/// The folder of the peers that tests start, built if need be. Where one cannot be, the tests that need it say so, and so
+/// does this.
+fn real_peers(report: &mut Report) -> Result<Option<PathBuf>> {
+    let (mut folder, mut missing) = (None, Vec::new());
+    step(report, "peers", || {
+        let mut said = Vec::new();
+        for name in peers::names() {
+            match peers::build(&[name]) {
+                Ok(bin) => {
+                    folder = Some(bin);
+                    said.push(name.to_owned());
+                }
+                Err(error) => {
+                    said.push(format!("{name} not built: {error:#}"));
+                    missing.push(name);
+                }
+            }
         }
-        Err(error) => Ok(Ok(format!("not built: {error:#}"))),
+        Ok(Ok(said.join(", ")))
     })?;
-    if built.is_none() {
+    for name in missing {
         let reason = "needs a toolchain of Go and its modules; see the step peers";
-        report.not_run.push(NotRun::new("the checker of histories", reason));
+        report
+            .not_run
+            .push(NotRun::new(format!("tests with the peer {name}"), reason));
     }
-    Ok(built)
+    Ok(folder)
 }
 
 /// The tests that stand beside the crates, those of real processes among them, one at a time: several clusters at once

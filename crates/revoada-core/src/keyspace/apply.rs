@@ -1,6 +1,6 @@
 //! Operations: checked whole, then done whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -228,7 +228,7 @@ impl Keyspace {
         match range.bounds(None) {
             Some(bounds) => self
                 .current
-                .range::<_, [u8]>(bounds.borrowed())
+                .range(bounds.borrowed())
                 .map(|(key, _)| key.clone())
                 .collect(),
             None => Vec::new(),
@@ -308,30 +308,25 @@ impl Keyspace {
     }
 
     fn restore(&mut self, restore: Restore) -> Result<Answer, OperationRefused> {
-        let Restore {
-            prefix,
-            revision,
-            entries,
-        } = restore;
         let above = if is_planted(Bug::RevisionIsReused) {
-            revision
+            restore.revision
         } else {
-            self.revision.max(revision)
+            self.revision.max(restore.revision)
         };
         if above >= RESTORE_REVISION_MAX {
             return Err(OperationRefused::NoRevisionLeft { revision: above });
         }
+        let leases = self.restored_leases(&restore)?;
         let mut sorted = BTreeMap::new();
-        for (key, value) in entries {
-            check::key_size(&key)?;
-            check::value_size(&value)?;
-            if !key.starts_with(&prefix) {
-                return Err(OperationRefused::OutsidePrefix { key });
+        for (key, value) in &restore.entries {
+            check::key_size(key)?;
+            check::value_size(value)?;
+            if !restore.replaces(key) {
+                return Err(OperationRefused::OutsidePrefix { key: key.clone() });
             }
-            if sorted.contains_key(&key) {
-                return Err(OperationRefused::DuplicateKey { key });
+            if sorted.insert(key.clone(), value.clone()).is_some() {
+                return Err(OperationRefused::DuplicateKey { key: key.clone() });
             }
-            sorted.insert(key, value);
         }
         if is_planted(Bug::RestoreLosesTheLast) {
             sorted.pop_last();
@@ -340,7 +335,11 @@ impl Keyspace {
             revision: above + 1,
             changes: 0,
         };
-        let keys = self.keys_in(&KeyRange::Prefix(prefix));
+        let Restore { prefix, also, .. } = restore;
+        let prefixes = std::iter::once(prefix).chain(also);
+        let keys: BTreeSet<Bytes> = prefixes
+            .flat_map(|prefix| self.keys_in(&KeyRange::Prefix(prefix)))
+            .collect();
         let answer = Answer::Restored {
             deleted: keys.len() as u64,
             entries: sorted.len() as u64,
@@ -348,14 +347,46 @@ impl Keyspace {
         for key in keys {
             self.delete(&key, &mut writing);
         }
+        for lease in &restore.leases {
+            if !self.leases.contains(lease.id) {
+                let end = restore.now_ms.saturating_add(lease.ttl_ms);
+                self.leases.insert(lease.id, lease.ttl_ms, end);
+            }
+        }
         for (key, value) in sorted {
-            self.put(key, value, NO_LEASE, &mut writing);
+            let lease = leases.get(&key).copied().unwrap_or(NO_LEASE);
+            self.put(key, value, lease, &mut writing);
         }
         // Also a restore that changes no key takes a revision: whoever watched has to start anew.
         self.revision = writing.revision;
         self.compacted = self.revision;
         self.history.cut(self.revision + 1);
         Ok(answer)
+    }
+
+    /// Which lease each key of a restore is attached to, where leases can be granted as it says.
+    fn restored_leases(&self, restore: &Restore) -> Result<BTreeMap<Bytes, LeaseId>, OperationRefused> {
+        let mut new = BTreeSet::new();
+        let mut attached = BTreeMap::new();
+        for lease in &restore.leases {
+            if lease.id == NO_LEASE {
+                return Err(OperationRefused::LeaseIdZero);
+            }
+            if lease.ttl_ms == 0 || lease.ttl_ms > LEASE_TTL_MS_MAX {
+                return Err(OperationRefused::LeaseTime {
+                    ttl_ms: lease.ttl_ms,
+                    max: LEASE_TTL_MS_MAX,
+                });
+            }
+            if !self.leases.contains(lease.id) {
+                new.insert(lease.id);
+            }
+            attached.extend(lease.keys.iter().map(|key| (key.clone(), lease.id)));
+        }
+        if self.leases.len() + new.len() > LEASES_MAX {
+            return Err(OperationRefused::TooManyLeases { max: LEASES_MAX });
+        }
+        Ok(attached)
     }
 }
 

@@ -171,7 +171,7 @@ impl Keyspace {
         };
         let mut versions = self
             .current
-            .range::<_, [u8]>(bounds.borrowed())
+            .range(bounds.borrowed())
             .map(|(_, version)| version)
             .peekable();
         if let CompareTarget::Exists(expected) = &compare.target {

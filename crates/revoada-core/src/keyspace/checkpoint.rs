@@ -103,7 +103,7 @@ impl Keyspace {
             out.u64(lease.ttl_ms)?;
             out.u64(lease.expires_at_ms)?;
         }
-        for (key, version) in &self.current {
+        for (key, version) in self.current.iter() {
             out.key(key)?;
             out.version(version)?;
         }

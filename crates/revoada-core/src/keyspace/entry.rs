@@ -84,6 +84,18 @@ impl KeyRange {
         }
     }
 
+    /// The first key that there can be in it, and the first that is behind all of it; none where it has no end. It is
+    /// empty when the second is not above the first.
+    pub fn ends(&self) -> (Bytes, Option<Bytes>) {
+        match self {
+            Self::One(one) => (one.clone(), Some([one, &[0][..]].concat().into())),
+            Self::Prefix(prefix) => (prefix.clone(), after_prefix(prefix)),
+            Self::Span { start, end } => (start.clone(), Some(end.clone())),
+            Self::From(start) => (start.clone(), None),
+            Self::All => (Bytes::new(), None),
+        }
+    }
+
     /// The range as bounds for an ordered map, cut to what lies behind `after`; `None` when nothing can be in it.
     ///
     /// A map's `range` may panic on bounds that cross, which is why an empty range is told apart here.

@@ -273,6 +273,14 @@ impl Keyspace {
         self.events_kept(|change| range.contains(&change.key), after, limit)
     }
 
+    /// What happened to some keys after a revision: as [`Self::events_in`], for keys that are no range together.
+    ///
+    /// # Errors
+    /// As [`Self::events_after`].
+    pub fn events_of(&self, keep: impl Fn(&[u8]) -> bool, after: Revision, limit: usize) -> Result<Events, Compacted> {
+        self.events_kept(|change| keep(&change.key), after, limit)
+    }
+
     /// The lowest revision that may be passed as `after`.
     pub fn oldest_position(&self) -> Revision {
         self.history.complete_from() - 1

@@ -257,9 +257,6 @@ pub struct RangeQuery {
     /// Only count; the filters by revision do not apply to a count (as in etcd).
     #[serde(rename = "co", default, skip_serializing_if = "is_false")]
     pub count_only: bool,
-    /// Stop behind the limit instead of counting the rest, see [`RangeAnswer::count`].
-    #[serde(rename = "sc", default, skip_serializing_if = "is_false")]
-    pub skip_count: bool,
     /// Leave out entries modified before this revision, 0 for no filter.
     #[serde(rename = "m0", default, skip_serializing_if = "is_zero")]
     pub min_mod_revision: Revision,
@@ -295,20 +292,50 @@ impl RangeQuery {
     }
 }
 
-/// All keys under `prefix` are replaced by `entries`, as new keys without a lease. The revision becomes
+/// All keys under `prefix` and `also` are replaced by `entries`, as new keys. The revision becomes
 /// `max(current, revision) + 1`, and nothing before it can be read or watched any more, so that every watch ends in
 /// a reset instead of seeing a revision go back (etcd#16028).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restore {
     /// The keys that are replaced; entries must begin with it.
     #[serde(rename = "p")]
     pub prefix: Bytes,
+    /// Further prefixes of keys that are replaced, with which entries may begin.
+    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Bytes>,
     /// The revision of what is restored: the new one is above it.
     #[serde(rename = "r")]
     pub revision: Revision,
     /// Keys and values, in any order, each key once.
     #[serde(rename = "e")]
     pub entries: Vec<(Bytes, Bytes)>,
+    /// Leases of entries. One that is not there is granted with its whole time; one may be named more than once.
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<RestoredLease>,
+    /// The proposer's clock, in milliseconds since the Unix epoch: leases live on from there.
+    #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
+    pub now_ms: u64,
+}
+
+impl Restore {
+    /// Whether a key is one of those that are replaced.
+    pub fn replaces(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.prefix) || self.also.iter().any(|prefix| key.starts_with(prefix))
+    }
+}
+
+/// A lease that comes back with its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredLease {
+    /// Its name.
+    #[serde(rename = "i")]
+    pub id: LeaseId,
+    /// Its whole time, in milliseconds.
+    #[serde(rename = "t")]
+    pub ttl_ms: u64,
+    /// Keys that are attached to it: those of entries.
+    #[serde(rename = "k")]
+    pub keys: Vec<Bytes>,
 }
 
 /// What an operation did.
@@ -428,7 +455,7 @@ pub struct RangeAnswer {
     #[serde(rename = "m", default, skip_serializing_if = "is_false")]
     pub more: bool,
     /// How many keys lie in the range behind `after`, whatever the limit and the filters by revision leave out (as
-    /// in etcd). With `skip_count` it is only the number of keys that were looked at.
+    /// in etcd).
     #[serde(rename = "n")]
     pub count: u64,
 }

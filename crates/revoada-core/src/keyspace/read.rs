@@ -1,6 +1,7 @@
 //! Reads, of the newest state and of older ones.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,8 +31,8 @@ impl Keyspace {
         Ok(self.history.before(key, revision).flatten())
     }
 
-    /// The entries of a range, in key order. An answer with a limit and without `skip_count` costs a walk through
-    /// the whole range, for its count; one at an older revision also a walk through what happened since then. Whoever
+    /// The entries of a range, in key order. It costs what it gives; an answer at an older revision also a walk through
+    /// what happened since then. Whoever
     /// serves many pages of one list keeps a clone of the keyspace and reads its newest revision instead.
     ///
     /// # Errors
@@ -89,37 +90,21 @@ impl Keyspace {
         let Some(bounds) = query.range.bounds(query.after.as_ref()) else {
             return page.answer;
         };
-        let current = self
-            .current
-            .range::<_, [u8]>(bounds.borrowed())
-            .map(|(key, version)| (key, version.as_ref()));
+        let places = self.current.span(bounds.borrowed());
+        page.answer.count = places.len() as u64;
         match query.revision {
             Some(revision) if revision < newest => {
                 let behind = |key: &Bytes| query.after.as_ref().is_none_or(|after| key > after);
-                let before = self.history.before_in(&query.range, revision);
-                let mut changed = before.into_iter().filter(|(key, _)| behind(key)).peekable();
-                let mut current = current.peekable();
-                // A key that changed since is what its first change found; every other one is what it is now.
-                loop {
-                    let order = match (current.peek(), changed.peek()) {
-                        (Some((key, _)), Some((other, _))) => key.cmp(other),
-                        (Some(_), None) => Ordering::Less,
-                        (None, Some(_)) => Ordering::Greater,
-                        (None, None) => break,
-                    };
-                    let now = if order.is_le() { current.next() } else { None };
-                    let then = if order.is_ge() { changed.next() } else { None };
-                    let visible = match then {
-                        Some((key, version)) => version.map(|version| (key, version)),
-                        None => now,
-                    };
-                    if visible.is_some_and(|(key, version)| page.add(key, version).is_full()) {
-                        break;
-                    }
+                let mut changed = self.history.before_in(&query.range, revision);
+                changed.retain(|key, _| behind(key));
+                for (key, before) in &changed {
+                    page.answer.count -= u64::from(self.current.contains_key(key));
+                    page.answer.count += u64::from(before.is_some());
                 }
+                page.fill_with(self.current.iter_at(places), changed);
             }
             _ => {
-                for (key, version) in current {
+                for (key, version) in self.current.iter_at(places) {
                     if page.add(key, version).is_full() {
                         break;
                     }
@@ -162,18 +147,43 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// Adds what was there: a key that changed since is what its first change found; every other one is what it is now.
+    fn fill_with<'b>(
+        &mut self,
+        now: impl Iterator<Item = (&'b Bytes, &'b Arc<Version>)>,
+        changed: BTreeMap<&'b Bytes, Option<&'b Version>>,
+    ) {
+        let mut now = now.map(|(key, version)| (key, version.as_ref())).peekable();
+        let mut changed = changed.into_iter().peekable();
+        loop {
+            let order = match (now.peek(), changed.peek()) {
+                (Some((key, _)), Some((other, _))) => key.cmp(other),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            let newest = if order.is_le() { now.next() } else { None };
+            let then = if order.is_ge() { changed.next() } else { None };
+            let visible = match then {
+                Some((key, version)) => version.map(|version| (key, version)),
+                None => newest,
+            };
+            if visible.is_some_and(|(key, version)| self.add(key, version).is_full()) {
+                break;
+            }
+        }
+    }
+
     fn add(&mut self, key: &Bytes, version: &Version) -> Filled {
-        self.answer.count += 1;
-        if self.query.count_only || self.answer.more || !self.query.passes(version) {
+        if self.query.count_only {
+            return Filled::Full;
+        }
+        if !self.query.passes(version) {
             return Filled::Open;
         }
         if self.query.limit > 0 && self.answer.entries.len() as u64 >= self.query.limit {
             self.answer.more = true;
-            return if self.query.skip_count {
-                Filled::Full
-            } else {
-                Filled::Open
-            };
+            return Filled::Full;
         }
         let value = if self.query.keys_only {
             Bytes::new()

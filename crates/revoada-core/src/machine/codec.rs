@@ -11,12 +11,14 @@ use crate::genesis::Genesis;
 use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::roles::Roles;
+use crate::roster::Roster;
 
 #[derive(Serialize)]
 struct RestRef<'a> {
     roles: &'a Roles,
     chain: &'a Chain,
     staged: Option<&'a Staged>,
+    roster: &'a Roster,
 }
 
 #[derive(Deserialize)]
@@ -24,6 +26,8 @@ struct Rest {
     roles: Roles,
     chain: Chain,
     staged: Option<Staged>,
+    #[serde(default)]
+    roster: Roster,
 }
 
 impl ClusterState {
@@ -34,6 +38,7 @@ impl ClusterState {
             roles: &self.roles,
             chain: &self.chain,
             staged: self.staged.as_deref(),
+            roster: &self.roster,
         };
         let rest = cbor4ii::serde::to_vec(Vec::new(), &rest).map_err(io::Error::other)?;
         out.write_all(&(rest.len() as u64).to_le_bytes())?;
@@ -62,6 +67,7 @@ impl ClusterState {
         state.chain = rest.chain;
         state.staged = rest.staged.map(Arc::new);
         state.keyspace = keyspace;
+        state.roster = Arc::new(rest.roster);
         Ok(state)
     }
 }

@@ -5,8 +5,9 @@ use revoada_attest::{Block, Digest, Witness};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
-use crate::keyspace::{Op, Operation, OperationRefused, Outcome, Revision, Txn};
+use crate::keyspace::{Op, Operation, OperationRefused, Outcome, RestoredLease, Revision, Txn};
 use crate::roles::RoleNote;
+use crate::roster::RosterChange;
 
 /// One change of the replicated state. Several travel as one log entry; each is answered by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,16 +35,27 @@ pub enum Command {
         first: bool,
         /// Keys and values.
         entries: Vec<(Bytes, Bytes)>,
+        /// Leases of entries, of this part or another.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        leases: Vec<RestoredLease>,
     },
-    /// The end of a restore: what was staged replaces everything under `prefix`, at once.
+    /// The end of a restore: what was staged replaces everything under `prefix` and `also`, at once.
     RestoreStaged {
         /// Which restore.
         id: u64,
         /// What is replaced.
         prefix: Bytes,
+        /// What else is replaced.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<Bytes>,
+        /// The proposer's clock, in milliseconds since the Unix epoch.
+        #[serde(default)]
+        now_ms: u64,
         /// The revision of the snapshot; the keyspace goes past it and past its own.
         revision: Revision,
     },
+    /// A change of who belongs to the group, where that is asked for by name.
+    Roster(RosterChange),
 }
 
 /// What a command did.
@@ -70,6 +82,8 @@ pub enum Done {
         /// How many entries are staged now.
         entries: u64,
     },
+    /// The roster is as it was asked for.
+    Roster,
 }
 
 /// Why a command changed nothing.
@@ -129,26 +143,28 @@ impl Command {
         const FRAME: usize = 128;
         match self {
             Self::Keyspace(operation) => FRAME + bytes_of(operation),
-            Self::Stage { entries, .. } => {
-                FRAME
-                    + entries
-                        .iter()
-                        .map(|(key, value)| key.len() + value.len() + 16)
-                        .sum::<usize>()
+            Self::Stage { entries, leases, .. } => FRAME + bytes_of_entries(entries) + bytes_of_leases(leases),
+            Self::Roster(RosterChange::Found { members }) => (members.len() + 1) * 4 * FRAME,
+            Self::Transit(_) | Self::Note(_) | Self::Witness { .. } | Self::RestoreStaged { .. } | Self::Roster(_) => {
+                4 * FRAME
             }
-            Self::Transit(_) | Self::Note(_) | Self::Witness { .. } | Self::RestoreStaged { .. } => 4 * FRAME,
         }
     }
+}
+
+fn bytes_of_entries(entries: &[(Bytes, Bytes)]) -> usize {
+    entries.iter().map(|(key, value)| key.len() + value.len() + 16).sum()
+}
+
+fn bytes_of_leases(leases: &[RestoredLease]) -> usize {
+    let keys = |lease: &RestoredLease| lease.keys.iter().map(|key| key.len() + 16).sum::<usize>();
+    leases.iter().map(|lease| keys(lease) + 32).sum()
 }
 
 fn bytes_of(operation: &Operation) -> usize {
     match operation {
         Operation::Txn(txn) => bytes_of_txn(txn),
-        Operation::Restore(restore) => restore
-            .entries
-            .iter()
-            .map(|(key, value)| key.len() + value.len() + 16)
-            .sum(),
+        Operation::Restore(restore) => bytes_of_entries(&restore.entries) + bytes_of_leases(&restore.leases),
         Operation::Compact { .. }
         | Operation::LeaseGrant { .. }
         | Operation::LeaseRevoke { .. }

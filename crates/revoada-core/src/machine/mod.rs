@@ -14,9 +14,10 @@ use revoada_attest::{Block, Chain, Digest, NodeId, Witness};
 
 use crate::error::ErrorKind;
 use crate::genesis::Genesis;
-use crate::keyspace::{Keyspace, Operation, Restore};
+use crate::keyspace::{Keyspace, Operation, Restore, RestoredLease};
 use crate::limits;
 use crate::roles::Roles;
+use crate::roster::Roster;
 
 pub use command::{Command, DecodeError, Done, Refused, Reply};
 
@@ -34,6 +35,8 @@ pub struct Context {
 struct Staged {
     id: u64,
     entries: Vec<(Bytes, Bytes)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leases: Vec<RestoredLease>,
 }
 
 /// The state. A clone is a snapshot and costs little.
@@ -44,6 +47,7 @@ pub struct ClusterState {
     chain: Chain,
     founders: Arc<BTreeSet<NodeId>>,
     staged: Option<Arc<Staged>>,
+    roster: Arc<Roster>,
 }
 
 impl ClusterState {
@@ -55,6 +59,7 @@ impl ClusterState {
             chain: Chain::new(genesis.digest()),
             founders: Arc::new(genesis.founders().keys().copied().collect()),
             staged: None,
+            roster: Arc::default(),
         }
     }
 
@@ -66,6 +71,11 @@ impl ClusterState {
     /// Who is what.
     pub fn roles(&self) -> &Arc<Roles> {
         &self.roles
+    }
+
+    /// Who belongs to the group, where that is asked for by name; empty elsewhere.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     /// How it came to be so.
@@ -95,14 +105,28 @@ impl ClusterState {
                 Ok(Done::Noted)
             }
             Command::Witness { index, digest, witness } => self.witness(index, &digest, witness),
-            Command::Stage { id, first, entries } => self.stage(id, first, entries),
-            Command::RestoreStaged { id, prefix, revision } => match self.staged.take() {
+            Command::Stage {
+                id,
+                first,
+                entries,
+                leases,
+            } => self.stage(id, first, entries, leases),
+            Command::RestoreStaged {
+                id,
+                prefix,
+                also,
+                revision,
+                now_ms,
+            } => match self.staged.take() {
                 Some(staged) if staged.id == id => {
-                    let entries = Arc::unwrap_or_clone(staged).entries;
+                    let Staged { entries, leases, .. } = Arc::unwrap_or_clone(staged);
                     self.change(Operation::Restore(Restore {
                         prefix,
+                        also,
                         revision,
                         entries,
+                        leases,
+                        now_ms,
                     }))
                 }
                 other => {
@@ -113,6 +137,14 @@ impl ClusterState {
                     ))
                 }
             },
+            Command::Roster(change) => {
+                let mut roster = (*self.roster).clone();
+                roster
+                    .apply(&change)
+                    .map_err(|refused| Refused::new(refused.kind(), &refused))?;
+                self.roster = Arc::new(roster);
+                Ok(Done::Roster)
+            }
         }
     }
 
@@ -171,11 +203,12 @@ impl ClusterState {
         }
     }
 
-    fn stage(&mut self, id: u64, first: bool, entries: Vec<(Bytes, Bytes)>) -> Reply {
+    fn stage(&mut self, id: u64, first: bool, entries: Vec<(Bytes, Bytes)>, leases: Vec<RestoredLease>) -> Reply {
         if first {
             self.staged = Some(Arc::new(Staged {
                 id,
                 entries: Vec::new(),
+                leases: Vec::new(),
             }));
         }
         let conflict = || {
@@ -198,6 +231,7 @@ impl ClusterState {
             ));
         }
         staged.entries.extend(entries);
+        staged.leases.extend(leases);
         Ok(Done::Staged {
             entries: staged.entries.len() as u64,
         })

@@ -13,6 +13,7 @@
 //! reconciled after every change of leader; planning again from what is committed is cheaper than remembering.
 
 mod draft;
+mod follow;
 mod shape;
 mod wish;
 
@@ -20,6 +21,7 @@ mod wish;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use revoada_attest::{Digest, NodeId, Transition};
 
@@ -28,6 +30,7 @@ pub use wish::{Wish, WishKind, WishRefused, admissible, admission};
 
 use crate::declaration::Placement;
 use crate::roles::{Location, Membership, RoleNote, Roles};
+use crate::roster::Roster;
 use crate::topology::TopologyStrategy;
 
 /// What the leader sees. All of it is data: the driver gathers it, nothing here looks anything up.
@@ -53,6 +56,8 @@ pub struct Observed {
     pub membership_change_in_flight: bool,
     /// The nodes of the genesis, seen or not.
     pub founders: BTreeMap<NodeId, Founder>,
+    /// Who was asked for by name, where that and no topology decides who votes.
+    pub roster: Option<Arc<Roster>>,
 }
 
 /// What membership says of one node.
@@ -179,7 +184,10 @@ impl Plan {
 ///
 /// Without a quorum of voters that are not lost, the plan is empty: nothing could be committed.
 pub fn plan(observed: &Observed, intent: &Intent<'_>, now_ms: u64) -> Plan {
-    draft::Draft::new(observed, intent, now_ms).finish()
+    match &observed.roster {
+        Some(roster) => follow::follow(observed, roster, now_ms),
+        None => draft::Draft::new(observed, intent, now_ms).finish(),
+    }
 }
 
 /// How many more losses of voters leave a quorum, given the voters and which of them are lost: the `survives` of

@@ -10,10 +10,15 @@ use crate::roles::{Moving, NodeRecord};
 use crate::topology::TopologyStrategy;
 
 /// How many voters a cluster of `nodes` nodes has when it is whole: the topology's answer, brought to a number that
-/// can be had. Never more than the nodes, at least one, and never even, for one voter less survives as much.
+/// can be had. Never more than the nodes, at least one, and never even, for one voter less survives as much;
+/// but where members come by name, as many as there are.
 pub fn voters_declared(topology: &dyn TopologyStrategy, nodes: usize) -> usize {
     let wanted = topology.voters(nodes).clamp(1, nodes.max(1));
-    if wanted.is_multiple_of(2) { wanted - 1 } else { wanted }
+    if wanted.is_multiple_of(2) && !topology.has_roster() {
+        wanted - 1
+    } else {
+        wanted
+    }
 }
 
 /// The role of those that do not vote.

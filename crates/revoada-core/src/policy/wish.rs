@@ -45,6 +45,9 @@ pub enum WishRefused {
     /// The founders are not admitted yet.
     #[error("the cluster is forming: its founders are not all admitted yet")]
     Forming,
+    /// Members come and go by name, and nobody's wish moves them.
+    #[error("who votes in this cluster is what calls of etcd's API made it: see `etcdctl member`")]
+    RosterDecides,
     /// No member has this key.
     #[error("no node of this cluster has the key {node}")]
     UnknownNode {
@@ -119,6 +122,7 @@ impl WishRefused {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownNode { .. } => ErrorKind::NotFound,
+            Self::RosterDecides => ErrorKind::Unsupported,
             Self::AlreadySo { .. } => ErrorKind::AlreadyExists,
             Self::NoQuorum | Self::Forming | Self::ReplacementUnheard { .. } => ErrorKind::Unavailable,
             Self::Quarantined { .. }
@@ -146,6 +150,9 @@ pub fn admissible(
     intent: &Intent<'_>,
     now_ms: u64,
 ) -> Result<Vec<Step>, WishRefused> {
+    if observed.roster.is_some() {
+        return Err(WishRefused::RosterDecides);
+    }
     let draft = Draft::new(observed, intent, now_ms);
     if survives(&observed.voters, |voter| draft.is_lost(voter)).is_none() {
         return Err(WishRefused::NoQuorum);

@@ -17,6 +17,9 @@
 //! to come: so [`verify`] can tell a file that was cut (no mark) from one that was changed (a digest that is not the
 //! file's), and both from one that a newer build wrote, whatever the first thing was that did not parse.
 //!
+//! Whoever saves it as a snapshot of etcd finds the SHA-256 of the file behind it (`etcdctl snapshot save`), 32 bytes that
+//! are passed over: what they could tell, the digest has told.
+//!
 //! Rejected: an archive format (tar, zip), whose headers hold times and owners, and whose readers differ in what they
 //! accept.
 
@@ -44,12 +47,20 @@ pub mod section {
     pub const CHAIN: &str = "chain";
     /// The leases.
     pub const LEASES: &str = "leases";
+    /// The prefixes of the keys beside resources that the snapshot holds.
+    pub const SPACES: &str = "spaces";
+    /// In front of the number of each part of those keys, from 0.
+    pub const KEYS: &str = "keys-";
+    /// Zeros, for whoever wants files of certain lengths.
+    pub const PADDING: &str = "padding";
 }
 
 const MAGIC: [u8; 16] = *b"revoada-snapshot";
 const END: [u8; 8] = *b"snap-end";
 /// The digest and the mark.
 const TRAILER_BYTES: usize = Digest::BYTES + END.len();
+/// What `etcdctl snapshot save` puts behind a snapshot.
+const ETCD_DIGEST_BYTES: usize = 32;
 
 /// What comes next in the file.
 mod tag {

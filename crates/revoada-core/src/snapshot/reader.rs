@@ -6,7 +6,10 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use revoada_attest::Digest;
 
-use super::{END, FORMAT, Header, Inspection, MAGIC, SnapshotEntry, SnapshotError, TRAILER_BYTES, format_of, tag};
+use super::{
+    END, ETCD_DIGEST_BYTES, FORMAT, Header, Inspection, MAGIC, SnapshotEntry, SnapshotError, TRAILER_BYTES, format_of,
+    tag,
+};
 use crate::limits::{
     DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX,
 };
@@ -281,19 +284,36 @@ impl<R: Read> Input<R> {
 
     /// How many bytes can be given out without reading again; 0 only at the end.
     fn available(&mut self) -> Result<usize, SnapshotError> {
-        while self.end - self.start <= TRAILER_BYTES && !self.ended {
+        while self.end - self.start <= TRAILER_BYTES + ETCD_DIGEST_BYTES && !self.ended {
             self.hash();
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             (self.start, self.hashed) = (0, 0);
             match self.from.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.ended = true,
+                Ok(0) => {
+                    self.ended = true;
+                    self.drop_etcd_digest();
+                }
                 Ok(read) => self.end += read,
                 Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(SnapshotError::Read { at: self.at, source }),
             }
         }
-        Ok((self.end - self.start).saturating_sub(TRAILER_BYTES))
+        // Until the end is known, what could be the digest behind it is kept back, too.
+        let kept = TRAILER_BYTES + if self.ended { 0 } else { ETCD_DIGEST_BYTES };
+        Ok((self.end - self.start).saturating_sub(kept))
+    }
+
+    /// At the end: the mark of the end is where the file ends.
+    fn drop_etcd_digest(&mut self) {
+        let there = &self.buffer[self.start..self.end];
+        let without = there
+            .len()
+            .checked_sub(ETCD_DIGEST_BYTES)
+            .map(|length| &there[..length]);
+        if without.is_some_and(|without| without.ends_with(&END)) && !there.ends_with(&END) {
+            self.end -= ETCD_DIGEST_BYTES;
+        }
     }
 
     fn hash(&mut self) {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use revoada_attest::Digest;
 
-use super::{END, FORMAT, Header, Inspection, MAGIC, format_number, tag};
+use super::{END, FORMAT, Header, Inspection, MAGIC, format_number, section, tag};
 use crate::error::ErrorKind;
 use crate::limits::{
     DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, SNAPSHOT_TEXT_BYTES_MAX,
@@ -180,6 +180,19 @@ impl<W: Write> SnapshotWriter<W> {
         }
         self.sized(&[]);
         self.flush_if_large()
+    }
+
+    /// Adds zeros, so that the whole file is a multiple of so many bytes long, at most [`SNAPSHOT_CHUNK_BYTES_MAX`].
+    /// Nothing may be added behind them.
+    ///
+    /// # Errors
+    /// As [`Self::section`].
+    pub fn pad(&mut self, multiple: usize) -> Result<(), WriteSnapshotError> {
+        self.end_resources();
+        // A tag, the name, the only chunk's length, the end of the section; the end of the file.
+        let frame = 1 + 2 + section::PADDING.len() + 4 + 4 + 1 + super::TRAILER_BYTES;
+        let length = (self.written as usize % multiple + self.buffer.len() + frame) % multiple;
+        self.section(section::PADDING, &vec![0; multiple - length])
     }
 
     /// Ends the snapshot and gives the destination back, flushed but not synced.

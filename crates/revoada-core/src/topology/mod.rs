@@ -4,6 +4,7 @@
 //! is the policy's matter, so a topology of the user's own needs no knowledge of gossip, zones or Raft.
 //! Rejected: an enum of the known shapes. It would close the set, and the driver would begin to branch on names.
 
+mod as_asked;
 mod cluster_3m_nw;
 mod mesh_all_peers;
 mod pair;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use revoada_attest::Role;
 
+pub use as_asked::AsAsked;
 pub use cluster_3m_nw::Cluster3MNW;
 pub use mesh_all_peers::{MESH_VOTERS_MAX, MeshAllPeers};
 pub use pair::{Pair, PairWithWitness};
@@ -48,6 +50,11 @@ pub trait TopologyStrategy: fmt::Debug + Send + Sync + 'static {
     /// The name of the node that must be a voter because it breaks a tie, where the declaration has one.
     fn witness(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether members come and go by name alone, as a [`Roster`](crate::roster::Roster) has them, and no number counts.
+    fn has_roster(&self) -> bool {
+        false
     }
 
     /// Whether `shape` is what this topology wants of that many nodes.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use revoada_core::keyspace::{Answer, LeaseId, Operation, Revision};
+use revoada_core::keyspace::{Answer, Keyspace as View, LeaseId, Operation, Revision};
 use revoada_core::limits::{ETCD_KEEP_ALIVES_IN_FLIGHT_MAX, ETCD_LEASE_TTL_S_MIN, LEASE_TTL_MS_MAX};
 use revoada_etcd_api::etcdserverpb::lease_server::Lease;
 use revoada_etcd_api::etcdserverpb::{
@@ -19,7 +19,7 @@ use revoada_store::{Consistency, KeyspaceError};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::auth::Need;
-use super::{EtcdFace, keys, mismatched, refusal, refused};
+use super::{EtcdFace, alarm, keys, mismatched, refusal, refused};
 
 /// What is said of a lease that is not there, in place of its time.
 const NOT_THERE: i64 = -1;
@@ -54,15 +54,7 @@ impl EtcdFace {
 
     /// What has to be allowed to whoever does something with the keys of a lease, as far as this node knows them.
     pub(super) fn lease_needs(&self, id: LeaseId, writes: bool) -> Vec<Need> {
-        let view = self.keyspace.view_at_hand();
-        let keys = view.lease_keys(id).into_iter().flatten();
-        keys.filter(|key| key.first() == Some(&keys::SPACE))
-            .map(|key| Need {
-                writes,
-                key: keys::shown(key),
-                end: Bytes::new(),
-            })
-            .collect()
+        self.at_hand(|view| lease_needs(view, id, writes))
     }
 
     async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
@@ -88,9 +80,24 @@ impl EtcdFace {
     }
 }
 
+/// What has to be allowed to whoever does something with the keys of a lease, as a view knows them.
+fn lease_needs(view: &View, id: LeaseId, writes: bool) -> Vec<Need> {
+    let keys = view.lease_keys(id).into_iter().flatten();
+    keys.filter(|key| key.first() == Some(&keys::SPACE))
+        .map(|key| Need {
+            writes,
+            key: keys::shown(key),
+            end: Bytes::new(),
+        })
+        .collect()
+}
+
 #[tonic::async_trait]
 impl Lease for EtcdFace {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
+        let caller = self.caller(&request)?;
+        caller.is_somebody()?;
+        self.room_for(&caller, alarm::LEASE_BYTES).await?;
         let request = request.into_inner();
         let (revision, id, ttl) = self.grant(request.id, request.ttl).await?;
         Ok(Response::new(LeaseGrantResponse {
@@ -107,6 +114,7 @@ impl Lease for EtcdFace {
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let id = request.get_ref().id as u64;
         let caller = self.caller(&request)?;
+        caller.may_change()?;
         caller.may(&self.lease_needs(id, true))?;
         let (revision, _) = self.execute(Operation::LeaseRevoke { id }).await?;
         Ok(Response::new(LeaseRevokeResponse {
@@ -120,6 +128,7 @@ impl Lease for EtcdFace {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        self.needs_leader(&request)?;
         let face = self.clone();
         let stopping = face.stopping();
         // One stream keeps all leases of a client alive, so that they share syncs; answers stay in order.
@@ -171,8 +180,19 @@ impl Lease for EtcdFace {
         }))
     }
 
-    async fn lease_leases(&self, _: Request<LeaseLeasesRequest>) -> Result<Response<LeaseLeasesResponse>, Status> {
+    async fn lease_leases(
+        &self,
+        request: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        let caller = self.caller(&request)?;
+        caller.is_somebody()?;
         let view = self.view(Consistency::Linearizable).await?;
+        // Whoever may not read a key may not know of its lease either (etcd: `checkLeaseLeases`).
+        if caller.is_judged() && caller.may_administer().is_err() {
+            for lease in view.leases() {
+                caller.may(&lease_needs(&view, lease.id, false))?;
+            }
+        }
         let leases = view.leases().map(|lease| LeaseStatus { id: lease.id as i64 });
         Ok(Response::new(LeaseLeasesResponse {
             header: self.header(view.revision()),

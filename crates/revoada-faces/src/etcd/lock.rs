@@ -6,6 +6,7 @@ use revoada_etcd_api::v3lockpb::lock_server::Lock;
 use revoada_etcd_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use tonic::{Request, Response, Status};
 
+use super::auth::Credentials;
 use super::queue::queue_needs;
 use super::txn::one;
 use super::{EtcdFace, auth};
@@ -24,10 +25,12 @@ impl Lock for EtcdFace {
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
+        let credentials = Credentials::of(&request);
+        let caller = self.caller_with(&credentials)?;
         let key = &request.get_ref().key;
         let needs = [auth::write(key, &Bytes::new())];
         let txn = Txn::always(vec![Op::delete(one(key))]);
-        let (revision, _) = self.txn_as(&request, &needs, txn).await?;
+        let (revision, _) = self.txn_as(&credentials, caller, &needs, txn).await?;
         Ok(Response::new(UnlockResponse {
             header: self.header(revision),
         }))

@@ -10,21 +10,29 @@
 //! |---|---|
 //! | KV, Watch, Lease | all |
 //! | Lock, Election | all, made of the other three |
-//! | Auth | all; logging in by the name in a client's certificate is not served |
-//! | Cluster | members are listed; who they are is the topology's matter |
-//! | Maintenance | all but snapshots, alarms from outside, and downgrades |
+//! | Auth | all |
+//! | Cluster | all, where members come and go by name; where a topology decides who votes, they are listed |
+//! | Maintenance | all; there is nothing to defragment |
 
+mod alarm;
 mod auth;
+mod certificate;
 mod cluster;
+mod compaction;
 mod election;
 mod http;
 mod keys;
 mod kv;
+mod learner;
 mod lease;
 mod lock;
 mod maintenance;
+mod options;
 mod queue;
+mod record;
 mod refusal;
+mod service;
+mod snapshot;
 mod txn;
 mod watch;
 
@@ -33,23 +41,27 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use revoada_core::keyspace::{Answer, Entry, Keyspace as View, Operation, Revision, Version};
-use revoada_core::limits::{ETCD_ANSWER_BYTES_MAX, ETCD_REQUEST_BYTES_MAX};
+use revoada_core::limits::{ETCD_ANSWER_BYTES_MAX, ETCD_REQUEST_ROOM_BYTES};
 use revoada_etcd_api::etcdserverpb::ResponseHeader;
 use revoada_etcd_api::etcdserverpb::auth_server::AuthServer;
 use revoada_etcd_api::etcdserverpb::cluster_server::ClusterServer;
 use revoada_etcd_api::etcdserverpb::kv_server::KvServer;
 use revoada_etcd_api::etcdserverpb::lease_server::LeaseServer;
 use revoada_etcd_api::etcdserverpb::maintenance_server::MaintenanceServer;
-use revoada_etcd_api::etcdserverpb::watch_server::WatchServer;
 use revoada_etcd_api::mvccpb;
 use revoada_etcd_api::v3electionpb::election_server::ElectionServer;
 use revoada_etcd_api::v3lockpb::lock_server::LockServer;
 use revoada_store::{Consistency, Keyspace, RaftGroup};
-use tokio::sync::watch as channel;
-use tonic::Status;
+use tokio::sync::{Semaphore, watch as channel};
+use tonic::{Request, Status};
 
+pub use certificate::CertificateName;
 pub use http::{API_VERSION, SERVED_AS};
+pub use options::{AutoCompaction, EtcdOptions};
+use record::Record;
 use refusal::refused;
+use service::Served;
+use watch::{Hub, WatchService};
 
 /// Fills a buffer with random bytes.
 pub type Entropy = Arc<dyn Fn(&mut [u8]) -> std::io::Result<()> + Send + Sync>;
@@ -66,7 +78,12 @@ pub struct EtcdFace {
     entropy: Entropy,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     stopping: Option<channel::Receiver<bool>>,
-    known_users: Arc<auth::Known>,
+    options: Arc<EtcdOptions>,
+    user_record: Arc<Record<auth::Users>>,
+    alarm_record: Arc<Record<alarm::Alarms>>,
+    downgrade_record: Arc<Record<maintenance::Downgrade>>,
+    snapshots: Arc<Semaphore>,
+    hub: Arc<Hub>,
     cluster_id: u64,
     member_id: u64,
 }
@@ -77,12 +94,17 @@ impl EtcdFace {
     pub fn new(keyspace: Arc<dyn Keyspace>, group: Arc<dyn RaftGroup>, clock_ms: Clock, entropy: Entropy) -> Self {
         let standing = group.standing();
         Self {
+            hub: Hub::new(keyspace.clone(), None),
             keyspace,
             clock_ms,
             entropy,
             metrics: Arc::new(String::new),
             stopping: None,
-            known_users: Arc::default(),
+            options: Arc::default(),
+            user_record: Arc::new(auth::record()),
+            alarm_record: Arc::new(alarm::record()),
+            downgrade_record: Arc::new(maintenance::downgrade_record()),
+            snapshots: Arc::new(snapshot::places()),
             cluster_id: standing.cluster,
             member_id: standing.member,
             group,
@@ -99,30 +121,34 @@ impl EtcdFace {
     /// The same face, whose streams end when `stopping` becomes true, or its sender is gone.
     #[must_use]
     pub fn with_stopping(mut self, stopping: channel::Receiver<bool>) -> Self {
+        self.hub = Hub::new(self.keyspace.clone(), Some(stopping.clone()));
         self.stopping = Some(stopping);
+        self
+    }
+
+    /// The same face with other options than etcd's defaults.
+    #[must_use]
+    pub fn with_options(mut self, options: EtcdOptions) -> Self {
+        self.options = Arc::new(options);
         self
     }
 
     /// The service, for connections that speak HTTP/2 (gRPC) or HTTP/1.1 (`/version`, `/health`, `/metrics`).
     pub fn router(self) -> Router {
         let face = Arc::new(self);
-        let routes = tonic::service::Routes::new(
-            KvServer::from_arc(face.clone())
-                .max_decoding_message_size(ETCD_REQUEST_BYTES_MAX)
-                .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX),
-        )
-        .add_service(
-            WatchServer::from_arc(face.clone())
-                .max_decoding_message_size(ETCD_REQUEST_BYTES_MAX)
-                .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX),
-        )
-        .add_service(LeaseServer::from_arc(face.clone()))
-        .add_service(ClusterServer::from_arc(face.clone()))
-        .add_service(MaintenanceServer::from_arc(face.clone()))
-        .add_service(AuthServer::from_arc(face.clone()))
-        .add_service(LockServer::from_arc(face.clone()))
-        .add_service(ElectionServer::from_arc(face.clone()));
-        routes.into_axum_router().merge(http::router(face))
+        let request_bytes_max = face.options.request_bytes_max.saturating_add(ETCD_REQUEST_ROOM_BYTES);
+        let kv = KvServer::from_arc(face.clone())
+            .max_decoding_message_size(request_bytes_max)
+            .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX);
+        let routes = tonic::service::Routes::new(WatchService(face.clone()))
+            .add_service(LeaseServer::from_arc(face.clone()))
+            .add_service(ClusterServer::from_arc(face.clone()))
+            .add_service(MaintenanceServer::from_arc(face.clone()))
+            .add_service(AuthServer::from_arc(face.clone()))
+            .add_service(LockServer::from_arc(face.clone()))
+            .add_service(ElectionServer::from_arc(face.clone()));
+        let rest = routes.into_axum_router().merge(http::router(face.clone()));
+        Router::new().fallback_service(Served { face, kv, rest })
     }
 
     /// A random number.
@@ -146,7 +172,33 @@ impl EtcdFace {
 
     /// The header of an answer that tells nothing of keys.
     fn header_now(&self) -> Option<ResponseHeader> {
-        self.header(self.keyspace.view_at_hand().revision())
+        self.header(self.revision())
+    }
+
+    /// Looks at the state at hand.
+    fn at_hand<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        let mut look = Some(look);
+        let mut seen = None;
+        self.keyspace.look(&mut |view| {
+            if let Some(look) = look.take() {
+                seen = Some(look(view));
+            }
+        });
+        seen.unwrap_or_else(|| unreachable!("a keyspace shows its state to whoever looks"))
+    }
+
+    /// The revision of the state at hand.
+    fn revision(&self) -> Revision {
+        self.at_hand(View::revision)
+    }
+
+    /// Whether a request asks for somebody who leads, which is refused where nobody does.
+    fn needs_leader<T>(&self, request: &Request<T>) -> Result<bool, Status> {
+        let needs = request.metadata().get("hasleader").is_some_and(|asked| asked == "true");
+        if needs && self.group.standing().leader.is_none() {
+            return Err(refusal::NO_LEADER.into());
+        }
+        Ok(needs)
     }
 
     async fn view(&self, consistency: Consistency) -> Result<View, Status> {
@@ -193,9 +245,4 @@ fn version_of(key: Bytes, version: Version) -> mvccpb::KeyValue {
 fn mismatched(answer: &Answer) -> Status {
     tracing::error!(?answer, "an operation was answered by something else");
     Status::internal("an operation was answered by something else")
-}
-
-/// A method that is not served, by its name.
-fn unserved<T>(what: &str) -> Result<tonic::Response<T>, Status> {
-    Err(Status::unimplemented(what))
 }

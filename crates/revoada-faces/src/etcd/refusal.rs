@@ -56,6 +56,23 @@ pub const FUTURE: Refusal = Refusal::new(
     Code::OutOfRange,
     "etcdserver: mvcc: required revision is a future revision",
 );
+/// What there is no room for.
+pub const NO_SPACE: Refusal = Refusal::new(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+/// Members hold different data, so nothing is changed.
+pub const CORRUPT: Refusal = Refusal::new(Code::DataLoss, "etcdserver: corrupt cluster");
+/// A version to go back to that is none.
+pub const WRONG_DOWNGRADE_VERSION_FORMAT: Refusal = Refusal::new(
+    Code::InvalidArgument,
+    "etcdserver: wrong downgrade target version format",
+);
+/// A version that cannot be gone back to.
+pub const INVALID_DOWNGRADE_TARGET_VERSION: Refusal =
+    Refusal::new(Code::InvalidArgument, "etcdserver: invalid downgrade target version");
+/// A downgrade is under way.
+pub const DOWNGRADE_IN_PROCESS: Refusal = Refusal::new(
+    Code::FailedPrecondition,
+    "etcdserver: cluster has a downgrade job in progress",
+);
 /// A lease that is not there.
 pub const LEASE_NOT_FOUND: Refusal = Refusal::new(Code::NotFound, "etcdserver: requested lease not found");
 /// A lease that is there already.

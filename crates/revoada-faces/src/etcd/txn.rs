@@ -9,7 +9,6 @@ use bytes::Bytes;
 use revoada_core::keyspace::{
     Compare, CompareTarget, Entry, KeyRange, Op, OpResult, RangeAnswer, RangeQuery, Relation, Revision, Txn, TxnAnswer,
 };
-use revoada_core::limits::ETCD_TXN_OPS_MAX;
 use revoada_etcd_api::etcdserverpb::compare::{CompareResult, CompareTarget as Target, TargetUnion};
 use revoada_etcd_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use revoada_etcd_api::etcdserverpb::request_op::Request;
@@ -20,6 +19,7 @@ use revoada_etcd_api::etcdserverpb::{
 };
 use tonic::Status;
 
+use super::alarm::PUT_BYTES;
 use super::auth::{self, Need};
 use super::{key_value, keys, refusal, version_of};
 
@@ -61,6 +61,35 @@ pub fn txn_needs(request: &TxnRequest) -> Vec<Need> {
         None => Vec::new(),
     });
     compares.chain(of_ops).collect()
+}
+
+/// The leases that puts of a transaction tie keys to, whichever branch it takes.
+pub fn leases(request: &TxnRequest) -> Vec<u64> {
+    let ops = request.success.iter().chain(&request.failure);
+    let of_ops = ops.flat_map(|op| match &op.request {
+        Some(Request::RequestPut(put)) => vec![put.lease as u64],
+        Some(Request::RequestTxn(nested)) => leases(nested),
+        _ => Vec::new(),
+    });
+    of_ops.filter(|lease| *lease != 0).collect()
+}
+
+/// How many bytes a put takes where room is reckoned (etcd: `costPut`).
+pub fn put_bytes(request: &PutRequest) -> u64 {
+    PUT_BYTES + (request.key.len() + request.value.len()) as u64
+}
+
+/// How many bytes a transaction takes where room is reckoned: those of its larger branch (etcd: `costTxn`).
+pub fn txn_bytes(request: &TxnRequest) -> u64 {
+    let bytes = |ops: &[RequestOp]| -> u64 {
+        let of_op = |op: &RequestOp| match &op.request {
+            Some(Request::RequestPut(put)) => put_bytes(put),
+            Some(Request::RequestTxn(nested)) => txn_bytes(nested),
+            _ => 0,
+        };
+        ops.iter().map(of_op).sum()
+    };
+    bytes(&request.success).max(bytes(&request.failure))
 }
 
 /// What was asked, as far as the answer depends on it.
@@ -112,7 +141,6 @@ pub fn range(request: &RangeRequest) -> Result<(RangeQuery, RangeShape), Status>
         after: None,
         keys_only: request.keys_only && !by_value,
         count_only: request.count_only,
-        skip_count: false,
         min_mod_revision: revision(request.min_mod_revision),
         max_mod_revision: revision(request.max_mod_revision),
         min_create_revision: revision(request.min_create_revision),
@@ -165,19 +193,21 @@ pub fn delete(request: &DeleteRangeRequest) -> Result<Op, Status> {
     })
 }
 
-/// Checks a transaction, and what it is in the keyspace.
-pub fn txn(request: TxnRequest) -> Result<(Txn, Shape), Status> {
+/// Checks a transaction, and what it is in the keyspace; each of its lists has at most `ops_max`, and nested ones what
+/// the lists around them leave (etcd: `checkTxnRequest`).
+pub fn txn(request: TxnRequest, ops_max: usize) -> Result<(Txn, Shape), Status> {
     let longest = request
         .compare
         .len()
         .max(request.success.len())
         .max(request.failure.len());
-    if longest > ETCD_TXN_OPS_MAX {
+    if longest > ops_max {
         return Err(refusal::TOO_MANY_OPS.into());
     }
+    let left = ops_max - longest;
     let compares = request.compare.into_iter().map(compare).collect::<Result<_, _>>()?;
-    let (then, then_shapes) = ops(request.success)?;
-    let (otherwise, otherwise_shapes) = ops(request.failure)?;
+    let (then, then_shapes) = ops(request.success, left)?;
+    let (otherwise, otherwise_shapes) = ops(request.failure, left)?;
     let txn = Txn {
         compares,
         then,
@@ -190,7 +220,7 @@ pub fn txn(request: TxnRequest) -> Result<(Txn, Shape), Status> {
     Ok((txn, shape))
 }
 
-fn ops(requests: Vec<RequestOp>) -> Result<(Vec<Op>, Vec<Shape>), Status> {
+fn ops(requests: Vec<RequestOp>, ops_max: usize) -> Result<(Vec<Op>, Vec<Shape>), Status> {
     let mut ops = Vec::with_capacity(requests.len());
     let mut shapes = Vec::with_capacity(requests.len());
     // An operation without a request has no kind; etcd passes over it as well.
@@ -203,7 +233,7 @@ fn ops(requests: Vec<RequestOp>) -> Result<(Vec<Op>, Vec<Shape>), Status> {
             Request::RequestPut(request) => put(request)?,
             Request::RequestDeleteRange(request) => (delete(&request)?, Shape::Delete),
             Request::RequestTxn(request) => {
-                let (nested, shape) = txn(request)?;
+                let (nested, shape) = txn(request, ops_max)?;
                 (Op::Txn(Box::new(nested)), shape)
             }
         };

@@ -23,7 +23,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use revoada_attest::{NodeId, NodeKey};
 use revoada_core::limits;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,8 @@ impl Protocol {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Raft, Self::Forward, Self::Gossip];
 
-    const fn name(self) -> &'static [u8] {
+    /// The name of its ALPN.
+    pub const fn name(self) -> &'static [u8] {
         match self {
             Self::Raft => b"revoada-raft/2",
             Self::Forward => b"revoada-forward/2",
@@ -166,6 +167,18 @@ pub enum ConnectError {
 /// What a listener does with the connections of one protocol.
 pub type Handler<R = Tokio> = Arc<dyn Fn(Connection<R>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
+/// Where connections come from.
+pub trait Incoming: Send {
+    /// The next one. Cancel-safe: a connection is never lost.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+impl Incoming for TcpListener {
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        Self::accept(self)
+    }
+}
+
 /// Makes and accepts connections for one node.
 pub struct Transport<R: Runtime = Tokio> {
     id: NodeId,
@@ -205,7 +218,7 @@ impl Transport {
     /// [`limits::HANDSHAKES_MAX`] handshakes run at once, each for at most [`limits::HANDSHAKE_MS_MAX`]; where somebody
     /// waits for its place, the oldest goes after [`limits::HANDSHAKE_MS_CONTENDED`], so that callers who say nothing
     /// cannot keep nodes out.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, handlers: BTreeMap<Protocol, Handler>) {
+    pub async fn serve(self: Arc<Self>, mut listener: impl Incoming, handlers: BTreeMap<Protocol, Handler>) {
         let handlers = Arc::new(handlers);
         let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
         let mut pending = VecDeque::new();

@@ -75,6 +75,7 @@ fn options(folder: &Path) -> NodeOptions {
         },
         topologies: Vec::new(),
         store: None,
+        as_member: None,
     }
 }
 

@@ -197,6 +197,7 @@ impl<'a> Fleet<'a> {
             learners: BTreeSet::new(),
             membership_change_in_flight: false,
             founders: founders.into_iter().collect(),
+            roster: None,
         };
         let strategy = declaration.strategy();
         Self {

@@ -527,6 +527,7 @@ impl Clients {
                 entries: (0..chance.between(1, 5))
                     .map(|number| (Bytes::from(format!("restored/{number}")), Bytes::from_static(b"again")))
                     .collect(),
+                ..Restore::default()
             };
             if let Some((outcome, span)) = self.ask("restore", &running, Operation::Restore(restore)).await {
                 let write = Write {

@@ -50,7 +50,6 @@ pub(super) async fn page(view: &View, request: &ListRequest) -> Result<Listing, 
             revision: Some(revision),
             limit: wanted as u64,
             after: after.clone(),
-            skip_count: !part.is_exact || request.selector.is_some(),
             ..RangeQuery::of(part.range.clone())
         };
         let read = view.range(&query).map_err(unreadable)?;
@@ -67,7 +66,8 @@ pub(super) async fn page(view: &View, request: &ListRequest) -> Result<Listing, 
                     }
                     .render(&fingerprint)
                 });
-                let remaining = (!query.skip_count).then(|| read.count - read.entries.len() as u64);
+                let remaining =
+                    (part.is_exact && request.selector.is_none()).then(|| read.count - read.entries.len() as u64);
                 return Ok(Listing {
                     revision,
                     items,

@@ -7,6 +7,7 @@
 
 mod list;
 mod snapshot;
+mod spaces;
 mod watch;
 
 use std::io;
@@ -354,7 +355,12 @@ impl<K: Keyspace + ?Sized + 'static> StoreBackend for KeyspaceBackend<K> {
 
     async fn snapshot(&self, sink: &mut (dyn io::Write + Send)) -> Result<Snapshotted, StoreError> {
         let view = self.view(ReadOptions::LINEARIZABLE).await?;
-        snapshot::write(&view, self.name, self.keyspace.snapshot_extras(), sink).await
+        let extras = self.keyspace.snapshot_extras();
+        let written = write_snapshot(&view, self.name, extras, None, sink).await?;
+        Ok(Snapshotted {
+            revision: written.revision,
+            entries: written.entries,
+        })
     }
 
     async fn restore(&self, source: &mut (dyn io::Read + Send)) -> Result<Restored, StoreError> {

@@ -1,4 +1,4 @@
-//! Snapshots of resources, and the way back.
+//! Snapshots of resources, and of what other keys a cluster has, and the way back.
 //!
 //! A snapshot is written from one view, page by page, so writers go on meanwhile. A restore reads and checks the whole
 //! file before it changes anything, and is then one operation. Rejected: restoring as one reads; a file that turns out
@@ -11,11 +11,11 @@ use revoada_core::error::ErrorKind;
 use revoada_core::keyspace::{Answer, KeyRange, Keyspace as View, Operation, RangeQuery, Restore};
 use revoada_core::resource::{RESOURCE_PREFIX, Resource, key, parse_key, stored};
 use revoada_core::snapshot::{
-    Header, Inspection, Item, SnapshotEntry, SnapshotError, SnapshotReader, SnapshotWriter, WriteSnapshotError,
+    Header, Inspection, Item, SnapshotEntry, SnapshotError, SnapshotReader, SnapshotWriter, WriteSnapshotError, section,
 };
 
-use super::give_way;
-use crate::backend::{Restored, Snapshotted};
+use super::{give_way, spaces};
+use crate::backend::Restored;
 use crate::error::StoreError;
 use crate::keyspace::{Keyspace, KeyspaceError, SnapshotExtras};
 use crate::limits::SCAN_ENTRIES_MAX;
@@ -29,23 +29,29 @@ pub struct SnapshotSection {
     pub content: Bytes,
 }
 
-/// Writes the resources of a view, then the sections, as a snapshot.
+/// Writes the resources of a view, then what else belongs to it, as a snapshot; a multiple of `multiple` bytes long,
+/// where there is one.
 ///
 /// # Errors
 /// `Unavailable` when the sink fails; `Invalid` when a section is too large or there twice.
 pub async fn write_snapshot(
     view: &View,
-    header: Header,
-    sections: &[SnapshotSection],
+    backend: &str,
+    extras: SnapshotExtras,
+    multiple: Option<usize>,
     sink: &mut (dyn io::Write + Send),
 ) -> Result<Inspection, StoreError> {
+    let header = Header {
+        revision: view.revision(),
+        declaration: extras.declaration,
+        created_by: format!("revoada {}, {backend}", env!("CARGO_PKG_VERSION")),
+    };
     let mut writer = SnapshotWriter::new(sink, header).map_err(unwritten)?;
     let mut after = None;
     loop {
         let query = RangeQuery {
             limit: SCAN_ENTRIES_MAX as u64,
             after: after.take(),
-            skip_count: true,
             ..RangeQuery::of(KeyRange::Prefix(Bytes::from_static(RESOURCE_PREFIX)))
         };
         let read = view.range(&query).map_err(super::unreadable)?;
@@ -63,8 +69,23 @@ pub async fn write_snapshot(
         after = read.entries.last().map(|entry| entry.key.clone());
         give_way().await;
     }
-    for section in sections {
+    for section in &extras.sections {
         writer.section(&section.name, &section.content).map_err(unwritten)?;
+    }
+    if !extras.spaces.is_empty() {
+        let spaces = spaces::encode(&extras.spaces)?;
+        writer.section(section::SPACES, &spaces).map_err(unwritten)?;
+        let mut parts = spaces::Parts::of(view, extras.spaces);
+        let mut number = 0;
+        while let Some(part) = parts.next_part()? {
+            let name = format!("{}{number}", section::KEYS);
+            writer.section(&name, &part).map_err(unwritten)?;
+            number += 1;
+            give_way().await;
+        }
+    }
+    if let Some(multiple) = multiple {
+        writer.pad(multiple).map_err(unwritten)?;
     }
     let (_, inspection) = writer.finish().map_err(unwritten)?;
     Ok(inspection)
@@ -75,7 +96,7 @@ pub async fn write_snapshot(
 pub struct WholeSnapshot {
     /// What it says of itself.
     pub inspection: Inspection,
-    /// Its resources, as the operation that restores them.
+    /// Its resources, and the other keys that it holds, as the operation that restores them.
     pub restore: Restore,
     /// What else it holds.
     pub sections: Vec<SnapshotSection>,
@@ -89,7 +110,8 @@ pub struct WholeSnapshot {
 pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSnapshot, StoreError> {
     let mut reader = SnapshotReader::open(source).map_err(unread)?;
     let mut entries = Vec::new();
-    let mut sections = Vec::new();
+    let mut sections: Vec<SnapshotSection> = Vec::new();
+    let mut keys = Vec::new();
     while let Some(item) = reader.next_item().map_err(unread)? {
         match item {
             Item::Entry(SnapshotEntry {
@@ -118,6 +140,7 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
                     }
                 }
             }
+            Item::Section { name, content } if name.starts_with(section::KEYS) => keys.push(content),
             Item::Section { name, content } => sections.push(SnapshotSection { name, content }),
         }
         if entries.len() % SCAN_ENTRIES_MAX == 0 {
@@ -125,10 +148,24 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
         }
     }
     let inspection = reader.finish().map_err(unread)?;
+    let content = |name: &str| {
+        let section = sections.iter().find(|section| section.name == name);
+        section.map(|section| section.content.clone())
+    };
+    let also = content(section::SPACES)
+        .map(|spaces| spaces::decode(&spaces))
+        .transpose()?;
+    let granted = content(section::LEASES)
+        .map(|leases| spaces::decode_leases(&leases))
+        .transpose()?;
+    let leases = spaces::read_parts(&keys, granted.unwrap_or_default(), &mut entries)?;
     let restore = Restore {
         prefix: Bytes::from_static(RESOURCE_PREFIX),
+        also: also.unwrap_or_default(),
         revision: inspection.revision,
         entries,
+        leases,
+        ..Restore::default()
     };
     Ok(WholeSnapshot {
         inspection,
@@ -137,36 +174,29 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
     })
 }
 
-/// Writes a view as this build does without a declaration.
-pub(super) async fn write(
-    view: &View,
-    backend: &str,
-    extras: SnapshotExtras,
-    sink: &mut (dyn io::Write + Send),
-) -> Result<Snapshotted, StoreError> {
-    let header = Header {
-        revision: view.revision(),
-        declaration: extras.declaration,
-        created_by: format!("revoada {}, {backend}", env!("CARGO_PKG_VERSION")),
-    };
-    let written = write_snapshot(view, header, &extras.sections, sink).await?;
-    Ok(Snapshotted {
-        revision: written.revision,
-        entries: written.entries,
-    })
-}
-
-/// Replaces all resources of a keyspace.
+/// Replaces all resources of a keyspace, and the other keys that both the snapshot and the keyspace hold.
 pub(super) async fn restore<K: Keyspace + ?Sized>(
     keyspace: &K,
     source: &mut (dyn io::Read + Send),
 ) -> Result<Restored, StoreError> {
-    let snapshot = read_snapshot(source).await?;
-    let outcome = keyspace.execute(Operation::Restore(snapshot.restore)).await?;
+    let WholeSnapshot {
+        inspection,
+        mut restore,
+        ..
+    } = read_snapshot(source).await?;
+    let spaces = keyspace.snapshot_extras().spaces;
+    restore.also.retain(|space| spaces.contains(space));
+    let entries = std::mem::take(&mut restore.entries);
+    restore.entries = entries.into_iter().filter(|(key, _)| restore.replaces(key)).collect();
+    // Leases are of those other keys alone.
+    if restore.also.is_empty() {
+        restore.leases.clear();
+    }
+    let outcome = keyspace.execute(Operation::Restore(restore)).await?;
     match outcome.answer {
-        Answer::Restored { entries, .. } => Ok(Restored {
+        Answer::Restored { .. } => Ok(Restored {
             revision: outcome.revision,
-            entries,
+            entries: inspection.entries,
         }),
         other => Err(KeyspaceError::OutcomeUnknown {
             what: format!("a restore was answered by something else: {other:?}"),

@@ -120,7 +120,6 @@ impl<K: Keyspace + ?Sized + 'static> Watch<K> {
             revision: Some(revision),
             limit: SCAN_ENTRIES_MAX as u64,
             after,
-            skip_count: true,
             ..RangeQuery::of(self.part.range.clone())
         };
         let read = match view.range(&query) {

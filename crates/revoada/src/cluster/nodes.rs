@@ -115,7 +115,7 @@ impl Nodes {
             };
             let options = NodeOptions {
                 config,
-                faces: Arc::new(NativeFaces),
+                faces: Arc::new(NativeFaces::default()),
                 clock_ms: system::clock(),
                 entropy: Arc::new(system::entropy),
                 log: LogOptions {
@@ -124,6 +124,7 @@ impl Nodes {
                 },
                 topologies: own.clone(),
                 store: store.clone(),
+                as_member: None,
             };
             let thread = spawn(options, stop.clone())?;
             started.threads.lock().push(thread);

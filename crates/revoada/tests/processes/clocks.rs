@@ -35,7 +35,7 @@ impl Threads {
             let (clock, set) = (system::clock(), set_by_ms.clone());
             let options = NodeOptions {
                 config: node.config.clone(),
-                faces: Arc::new(NativeFaces),
+                faces: Arc::new(NativeFaces::default()),
                 clock_ms: Arc::new(move || clock().saturating_add_signed(set.load(Ordering::SeqCst))),
                 entropy: Arc::new(system::entropy),
                 log: LogOptions {
@@ -44,6 +44,7 @@ impl Threads {
                 },
                 topologies: Vec::new(),
                 store: None,
+                as_member: None,
             };
             let stop = stop.clone();
             started.threads.push(std::thread::spawn(move || {

@@ -52,7 +52,6 @@ fn query() -> impl Strategy<Value = RangeQuery> {
                 after,
                 keys_only,
                 count_only,
-                skip_count: false,
                 min_mod_revision: mod0,
                 max_mod_revision: mod1,
                 min_create_revision: create0,
@@ -140,6 +139,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             prefix: Bytes::from_static(b"r/"),
             revision: revision / 4,
             entries: entries.into_iter().map(|(key, value)| (Bytes::from_static(key.as_bytes()), value)).collect(),
+            ..Restore::default()
         })),
     ]
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::keyspace::{
-    Answer, Compacted, Compare, CompareTarget, KeyRange, Keyspace, Op, OpResult, Operation, OperationRefused, Relation,
-    Restore, Txn, TxnAnswer,
+    Answer, Compacted, Compare, CompareTarget, KeyRange, Keyspace, Op, OpResult, Operation, OperationRefused,
+    RangeQuery, Relation, Restore, RestoredLease, Txn, TxnAnswer,
 };
 use crate::limits::{KEY_BYTES_MAX, TXN_DEPTH_MAX, TXN_OPS_MAX};
 
@@ -181,6 +181,7 @@ fn issue_etcd_16028_a_restore_resets_every_watch_and_no_revision_goes_back() {
             prefix: Bytes::from_static(b"r/"),
             revision,
             entries,
+            ..Restore::default()
         })
     };
     let outcome = keyspace.apply(restore(1, entries.clone())).unwrap();
@@ -307,4 +308,86 @@ fn a_put_costs_about_what_it_carries_in_the_log() {
     let operation = always(vec![Op::put(vec![b'k'; 40], vec![b'v'; 1024])]);
     let bytes = cbor4ii::serde::to_vec(Vec::new(), &operation).unwrap();
     assert!(bytes.len() < 40 + 1024 + 24, "{} bytes", bytes.len());
+}
+
+#[test]
+fn a_restore_of_several_prefixes_brings_leases_back_with_their_keys() {
+    let mut keyspace = Keyspace::new();
+    let now_ms = 1_000;
+    let grant = |id, ttl_ms| Operation::LeaseGrant { id, ttl_ms, now_ms };
+    keyspace.apply(grant(7, 60_000)).unwrap();
+    for key in ["e/old", "r/old", "x/stays"] {
+        let put = Op::put(key, "before");
+        keyspace.apply(Operation::Txn(Txn::always(vec![put]))).unwrap();
+    }
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let restore = Restore {
+        prefix: bytes("r/"),
+        also: vec![bytes("e/")],
+        revision: 50,
+        entries: vec![
+            (bytes("e/a"), bytes("1")),
+            (bytes("e/b"), bytes("2")),
+            (bytes("r/c"), bytes("3")),
+        ],
+        leases: vec![
+            RestoredLease {
+                id: 7,
+                ttl_ms: 5_000,
+                keys: vec![bytes("e/a")],
+            },
+            RestoredLease {
+                id: 9,
+                ttl_ms: 5_000,
+                keys: vec![bytes("e/b")],
+            },
+            RestoredLease {
+                id: 9,
+                ttl_ms: 5_000,
+                keys: vec![bytes("r/c")],
+            },
+        ],
+        now_ms: 2_000,
+    };
+    let outside = Restore {
+        also: Vec::new(),
+        ..restore.clone()
+    };
+    let refused = keyspace.clone().apply(Operation::Restore(outside)).unwrap_err();
+    assert!(matches!(refused, OperationRefused::OutsidePrefix { .. }), "{refused:?}");
+    let nameless = Restore {
+        leases: vec![RestoredLease {
+            id: 0,
+            ttl_ms: 5_000,
+            keys: Vec::new(),
+        }],
+        ..restore.clone()
+    };
+    let refused = keyspace.clone().apply(Operation::Restore(nameless)).unwrap_err();
+    assert!(matches!(refused, OperationRefused::LeaseIdZero), "{refused:?}");
+
+    let outcome = keyspace.apply(Operation::Restore(restore)).unwrap();
+    assert_eq!(
+        (outcome.revision, outcome.answer),
+        (51, Answer::Restored { deleted: 2, entries: 3 })
+    );
+    let all = keyspace.range(&RangeQuery::of(KeyRange::All)).unwrap();
+    let keys: Vec<_> = all
+        .entries
+        .iter()
+        .map(|entry| (&entry.key[..], entry.version.lease))
+        .collect();
+    assert_eq!(keys, [(&b"e/a"[..], 7), (b"e/b", 9), (b"r/c", 9), (b"x/stays", 0)]);
+    assert_eq!(
+        keyspace.lease(7).unwrap().ttl_ms,
+        60_000,
+        "one that is there goes on as it is"
+    );
+    assert_eq!(keyspace.lease(9).unwrap().expires_at_ms, 7_000);
+    let expire = Operation::LeaseExpire {
+        ids: vec![9],
+        now_ms: 7_000,
+    };
+    keyspace.apply(expire).unwrap();
+    assert_eq!(keyspace.len(), 2);
 }

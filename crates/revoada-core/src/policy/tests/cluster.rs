@@ -320,6 +320,7 @@ impl TestCluster {
             learners: self.learners.clone(),
             membership_change_in_flight: self.in_flight,
             founders: self.founders.clone(),
+            roster: None,
         }
     }
 

@@ -8,48 +8,80 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use revoada_core::keyspace::{
-    Compare, CompareTarget, KeyRange, Keyspace as View, Op, OpResult, Relation, Revision, Txn, TxnAnswer,
-};
+use revoada_core::keyspace::{Keyspace as View, Op, OpResult, Revision, Txn, TxnAnswer};
 use revoada_store::Consistency;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use super::users::{Need, Users};
 use super::{token, users};
-use crate::etcd::{EtcdFace, refusal, refused};
+use crate::etcd::alarm::{self, Alarms};
+use crate::etcd::record::{Record, TRIES};
+use crate::etcd::{CertificateName, EtcdFace, refusal, refused};
 
-/// Where users and roles are.
-const KEY: &[u8] = b"\0etcd-auth";
+/// The record of users and roles.
+pub const fn record() -> Record<Users> {
+    Record::new(b"\0etcd-auth", "the record of users and roles")
+}
 
-/// How often a change is tried anew because users or roles changed meanwhile.
-const TRIES: usize = 16;
+/// What came with a request of who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// The token that a login gave; what is no text is nobody's token.
+    token: Option<String>,
+    /// The name in the certificate that the connection was made with.
+    certificate: Option<Arc<str>>,
+}
 
-/// The records of users as they were read last, and the revision that wrote them.
-pub type Known = parking_lot::Mutex<Option<(Revision, Arc<Users>)>>;
+impl Credentials {
+    /// Those of a request.
+    pub fn of<T>(request: &Request<T>) -> Self {
+        let metadata = request.metadata();
+        // The protocol's clients send one, and some of them the other.
+        let given = metadata.get("token").or_else(|| metadata.get("authorization"));
+        Self {
+            token: given.map(|given| given.to_str().unwrap_or_default().to_owned()),
+            certificate: request.extensions().get::<CertificateName>().map(|name| name.0.clone()),
+        }
+    }
+}
 
-/// Who asks.
+/// Who asks, and what state of the keyspace was found beside them.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The users that it was found among; none where nobody has to log in.
-    users: Option<Arc<Users>>,
+    /// The users that it was found among, and the revision that wrote them; none where nobody has to log in.
+    users: Option<(Revision, Arc<Users>)>,
     name: String,
+    alarms: Option<Arc<Alarms>>,
+    taken: u64,
 }
 
 impl Caller {
-    /// Whether it may do all of this.
+    /// Whether anybody has to be allowed anything.
+    pub fn is_judged(&self) -> bool {
+        self.users.is_some()
+    }
+
+    /// Whether it may do all of this; with nothing, whether it is somebody.
     pub fn may(&self, needs: &[Need]) -> Result<(), Status> {
         match &self.users {
-            Some(users) => Ok(users.allows(&self.name, needs)?),
+            Some((_, users)) => Ok(users.allows(&self.name, needs)?),
             None => Ok(()),
         }
     }
 
+    /// Whether it is somebody, where that matters.
+    pub fn is_somebody(&self) -> Result<(), Status> {
+        if self.users.is_some() && self.name.is_empty() {
+            return Err(refusal::USER_EMPTY.into());
+        }
+        Ok(())
+    }
+
     /// Whether it may do what only root may.
     pub fn may_administer(&self) -> Result<(), Status> {
+        self.is_somebody()?;
         match &self.users {
-            Some(_) if self.name.is_empty() => Err(refusal::USER_EMPTY.into()),
-            Some(users) if !users.is_root(&self.name) => Err(refusal::PERMISSION_DENIED.into()),
+            Some((_, users)) if !users.is_root(&self.name) => Err(refusal::PERMISSION_DENIED.into()),
             _ => Ok(()),
         }
     }
@@ -65,7 +97,7 @@ impl Caller {
 
     /// Whether it may look at a role: one of its own.
     pub fn has_or_administers(&self, role: &str) -> Result<(), Status> {
-        let has = |users: &Arc<Users>| {
+        let has = |(_, users): &(Revision, Arc<Users>)| {
             users
                 .users
                 .get(&self.name)
@@ -77,74 +109,81 @@ impl Caller {
             self.may_administer()
         }
     }
+
+    /// Whether anything may be changed at all.
+    pub fn may_change(&self) -> Result<(), Status> {
+        let corrupt = |alarms: &Arc<Alarms>| alarms.any(alarm::Kind::Corrupt);
+        if self.alarms.as_ref().is_some_and(corrupt) {
+            return Err(refusal::CORRUPT.into());
+        }
+        Ok(())
+    }
+
+    /// Whether a member has raised the alarm that there is no room.
+    pub fn is_capped(&self) -> bool {
+        let full = |alarms: &Arc<Alarms>| alarms.any(alarm::Kind::NoSpace);
+        self.alarms.as_ref().is_some_and(full)
+    }
+
+    /// How many bytes the keyspace took.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
 }
 
 impl EtcdFace {
     /// The users as a view has them, and the revision that wrote them; none where there never were any.
     pub(super) fn users_in(&self, view: &View) -> Result<Option<(Revision, Arc<Users>)>, Status> {
-        let Some(version) = view.get(KEY) else { return Ok(None) };
-        let mut known = self.known_users.lock();
-        if let Some((revision, users)) = &*known
-            && *revision == version.mod_revision
-        {
-            return Ok(Some((*revision, users.clone())));
-        }
-        let users: Users = cbor4ii::serde::from_slice(&version.value)
-            .map_err(|error| Status::data_loss(format!("users and roles cannot be read: {error}")))?;
-        let users = Arc::new(users);
-        *known = Some((version.mod_revision, users.clone()));
-        Ok(Some((version.mod_revision, users)))
+        self.user_record.of(view)
     }
 
-    /// Who asks, by the token that came with the request.
+    /// Who asks, by what came with the request.
     pub(in crate::etcd) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        self.caller_in(&self.keyspace.view_at_hand(), request.metadata())
+        self.caller_with(&Credentials::of(request))
     }
 
-    fn caller_in(&self, view: &View, metadata: &MetadataMap) -> Result<Caller, Status> {
-        let nobody = Caller {
+    /// Who asks.
+    pub(in crate::etcd) fn caller_with(&self, credentials: &Credentials) -> Result<Caller, Status> {
+        self.at_hand(|view| self.caller_in(view, credentials))
+    }
+
+    fn caller_in(&self, view: &View, credentials: &Credentials) -> Result<Caller, Status> {
+        let alarms = self.alarm_record.of(view)?.map(|(_, alarms)| alarms);
+        let mut caller = Caller {
             users: None,
             name: String::new(),
+            alarms,
+            taken: alarm::taken(view),
         };
-        let Some((_, users)) = self.users_in(view)? else {
-            return Ok(nobody);
+        let Some((written, users)) = self.users_in(view)?.filter(|(_, users)| users.enabled) else {
+            return Ok(caller);
         };
-        if !users.enabled {
-            return Ok(nobody);
-        }
-        // The protocol's clients send one, and some of them the other.
-        let given = metadata.get("token").or_else(|| metadata.get("authorization"));
-        let name = match given {
-            None => String::new(),
-            Some(given) => given
-                .to_str()
-                .ok()
-                .and_then(|given| token::owner(&users, given, (self.clock_ms)()))
+        caller.name = match (&credentials.token, &credentials.certificate) {
+            (Some(token), _) => token::owner(&users, token, (self.clock_ms)())
                 .ok_or(refusal::INVALID_AUTH_TOKEN)?
                 .to_owned(),
+            (None, Some(name)) if self.options.certificate_names => name.as_ref().to_owned(),
+            _ => String::new(),
         };
-        Ok(Caller {
-            users: Some(users),
-            name,
-        })
+        caller.users = Some((written, users));
+        Ok(caller)
     }
 
     /// Does a transaction for who asks, if they may do all of `needs` when it is applied.
-    pub(in crate::etcd) async fn txn_as<T>(
+    pub(in crate::etcd) async fn txn_as(
         &self,
-        request: &Request<T>,
+        credentials: &Credentials,
+        mut caller: Caller,
         needs: &[Need],
         txn: Txn,
     ) -> Result<(Revision, TxnAnswer), Status> {
-        let mut view = self.keyspace.view_at_hand();
         for _ in 0..TRIES {
-            let Some((written, users)) = self.users_in(&view)?.filter(|(_, users)| users.enabled) else {
+            let Some((written, _)) = caller.users else {
                 return self.keyspace.txn(txn).await.map_err(refused);
             };
-            self.caller_in(&view, request.metadata())?.may(needs)?;
-            drop(users);
+            caller.may(needs)?;
             let guarded = Txn {
-                compares: vec![unchanged_since(written)],
+                compares: vec![self.user_record.unchanged_since(written)],
                 then: vec![Op::Txn(Box::new(txn.clone()))],
                 otherwise: Vec::new(),
             };
@@ -155,40 +194,27 @@ impl EtcdFace {
                     other => Err(Status::internal(format!("a transaction was answered by {other:?}"))),
                 };
             }
-            view = self.view(Consistency::Linearizable).await?;
+            let view = self.view(Consistency::Linearizable).await?;
+            caller = self.caller_in(&view, credentials)?;
         }
         Err(refusal::AUTH_OLD_REVISION.into())
     }
 
-    /// Changes users and roles, again if somebody else did meanwhile. The revision of the records after it.
+    /// Changes users and roles, again if somebody else did meanwhile.
     pub(super) async fn change_users(
         &self,
         change: impl Fn(&mut Users) -> Result<(), refusal::Refusal>,
     ) -> Result<(), Status> {
-        for _ in 0..TRIES {
-            let view = self.view(Consistency::Linearizable).await?;
-            let (written, before) = match self.users_in(&view)? {
-                Some((written, users)) => (written, Users::clone(&users)),
-                None => (0, Users::nobody(self.secret()?)),
-            };
-            let mut after = before.clone();
-            change(&mut after)?;
-            if after == before {
-                return Ok(());
+        let counted = |users: &mut Users| {
+            let before = users.clone();
+            change(users)?;
+            if *users != before {
+                users.revision += 1;
             }
-            after.revision += 1;
-            let value = cbor4ii::serde::to_vec(Vec::new(), &after)
-                .map_err(|error| Status::internal(format!("users and roles cannot be written: {error}")))?;
-            let txn = Txn {
-                compares: vec![unchanged_since(written)],
-                then: vec![Op::put(Bytes::from_static(KEY), value)],
-                otherwise: Vec::new(),
-            };
-            if self.keyspace.txn(txn).await.map_err(refused)?.1.succeeded {
-                return Ok(());
-            }
-        }
-        Err(refusal::TOO_MANY_REQUESTS.into())
+            Ok(())
+        };
+        let first = || Ok(Users::nobody(self.secret()?));
+        self.change_record(&self.user_record, first, counted).await.map(drop)
     }
 
     fn secret(&self) -> Result<[u8; 32], Status> {
@@ -197,15 +223,6 @@ impl EtcdFace {
             Ok(()) => Ok(secret),
             Err(error) => Err(Status::internal(format!("the system gives no random bytes: {error}"))),
         }
-    }
-}
-
-/// The records are those that were read.
-fn unchanged_since(written: Revision) -> Compare {
-    Compare {
-        range: KeyRange::One(Bytes::from_static(KEY)),
-        target: CompareTarget::Mod(written),
-        relation: Relation::Equal,
     }
 }
 

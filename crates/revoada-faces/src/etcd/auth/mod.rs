@@ -4,6 +4,7 @@ mod guard;
 mod token;
 mod users;
 
+use base64::Engine;
 use revoada_etcd_api::authpb;
 use revoada_etcd_api::etcdserverpb as pb;
 use revoada_etcd_api::etcdserverpb::auth_server::Auth;
@@ -11,19 +12,24 @@ use tonic::{Request, Response, Status};
 
 use super::{EtcdFace, refusal};
 use revoada_store::Consistency;
-use users::{Kind, Permission, Users};
+use users::{Kind, Permission};
 
-pub use guard::{Caller, Known, read, write};
-pub use users::Need;
+pub use guard::{Caller, Credentials, read, record, write};
+pub use users::{Need, Users};
 
 /// What a user without a password is told (etcd has no code for it).
 const NO_PASSWORD: &str = "auth: authentication failed, password was given for no password user";
-/// How much work a password's hash is (etcd: `--bcrypt-cost`).
-const COST: u32 = 10;
+
+/// The hash that a client made itself, as the protocol has it: bcrypt's text in base64.
+fn given_hash(encoded: &str) -> Result<String, Status> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).ok();
+    let hash = decoded.and_then(|decoded| String::from_utf8(decoded).ok());
+    hash.ok_or_else(|| Status::unknown(NO_PASSWORD))
+}
 
 /// Hashes off the runtime: it is slow on purpose.
-async fn hash(password: String) -> Result<String, Status> {
-    let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(password, COST)).await;
+async fn hash(password: String, cost: u32) -> Result<String, Status> {
+    let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(password, cost)).await;
     match hashed {
         Ok(Ok(hash)) => Ok(hash),
         Ok(Err(error)) => Err(Status::invalid_argument(format!(
@@ -134,7 +140,8 @@ impl Auth for EtcdFace {
         if !matches(password, hash).await {
             return Err(refusal::AUTH_FAILED.into());
         }
-        let token = token::issue(&users, &name, (self.clock_ms)()).ok_or(refusal::AUTH_FAILED)?;
+        let token =
+            token::issue(&users, &name, (self.clock_ms)(), self.options.token_ttl).ok_or(refusal::AUTH_FAILED)?;
         Ok(Response::new(pb::AuthenticateResponse {
             header: self.header_now(),
             token,
@@ -150,8 +157,8 @@ impl Auth for EtcdFace {
         let without = asked.options.as_ref().is_some_and(|options| options.no_password);
         let hash = match (without, asked.hashed_password.is_empty()) {
             (true, _) => None,
-            (false, false) => Some(asked.hashed_password.clone()),
-            (false, true) => Some(hash(asked.password.clone()).await?),
+            (false, false) => Some(given_hash(&asked.hashed_password)?),
+            (false, true) => Some(hash(asked.password.clone(), self.options.bcrypt_cost).await?),
         };
         let change = |users: &mut Users| users.add_user(&asked.name, hash.clone());
         let answer = |header| pb::AuthUserAddResponse { header };
@@ -200,8 +207,8 @@ impl Auth for EtcdFace {
         self.caller(&request)?.may_administer()?;
         let asked = request.get_ref();
         let hash = match asked.hashed_password.is_empty() {
-            false => asked.hashed_password.clone(),
-            true => hash(asked.password.clone()).await?,
+            false => given_hash(&asked.hashed_password)?,
+            true => hash(asked.password.clone(), self.options.bcrypt_cost).await?,
         };
         let change = |users: &mut Users| users.change_password(&asked.name, Some(hash.clone()));
         let answer = |header| pb::AuthUserChangePasswordResponse { header };

@@ -2,19 +2,19 @@
 //!
 //! Rejected: random tokens that a node remembers, as in etcd's `simple` provider, which a client loses with its node.
 
-use super::users::Users;
+use std::time::Duration;
 
-/// How long a token is worth something, in milliseconds (etcd: five minutes).
-const TOKEN_MS: u64 = 300_000;
+use super::users::Users;
 
 fn signature(secret: &[u8; 32], signed: &str) -> blake3::Hash {
     blake3::keyed_hash(secret, signed.as_bytes())
 }
 
-/// A token of a user, if there is one of that name.
-pub fn issue(users: &Users, name: &str, now_ms: u64) -> Option<String> {
+/// A token of a user, if there is one of that name, worth something for so long.
+pub fn issue(users: &Users, name: &str, now_ms: u64, ttl: Duration) -> Option<String> {
     let since = users.users.get(name)?.since;
-    let signed = format!("{}.{since}.{name}", now_ms.saturating_add(TOKEN_MS));
+    let until = now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    let signed = format!("{until}.{since}.{name}");
     Some(format!("{}.{signed}", signature(&users.secret, &signed)))
 }
 
@@ -39,9 +39,10 @@ mod tests {
     fn a_token_is_its_owners_until_it_is_over_or_the_password_changes() {
         let mut users = Users::nobody([7; 32]);
         users.add_user("a.b", None).unwrap();
-        let token = issue(&users, "a.b", 1_000).unwrap();
+        let ttl = Duration::from_secs(300);
+        let token = issue(&users, "a.b", 1_000, ttl).unwrap();
         assert_eq!(owner(&users, &token, 1_000), Some("a.b"));
-        assert_eq!(owner(&users, &token, 1_000 + TOKEN_MS), None);
+        assert_eq!(owner(&users, &token, 301_000), None);
         assert_eq!(owner(&users, &token.replace("a.b", "a.c"), 1_000), None);
         assert_eq!(owner(&users, "nonsense", 1_000), None);
         let others = Users {
@@ -52,6 +53,6 @@ mod tests {
         users.revision += 1;
         users.change_password("a.b", None).unwrap();
         assert_eq!(owner(&users, &token, 1_000), None);
-        assert_eq!(issue(&users, "nobody", 1_000), None);
+        assert_eq!(issue(&users, "nobody", 1_000, ttl), None);
     }
 }

@@ -89,6 +89,8 @@ pub enum Command {
     Down(commands::down::Down),
     /// Runs one node in the foreground
     Node(commands::node::Node),
+    /// Runs a member of an etcd cluster, with etcd's own flags
+    Etcd(commands::etcd::Etcd),
     /// Kills a node that `up` started (SIGKILL)
     Kill(commands::process::One),
     /// Stops a node in its tracks (SIGSTOP)

@@ -36,10 +36,16 @@ fn main() -> ExitCode {
     // The allocator asks for huge pages, and a node that idles would take half as much memory again for them. A kernel
     // that does not know the call has none.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    if let Some(arguments) = as_etcd() {
+        return commands::etcd::main(&arguments);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
+    if let Command::Etcd(etcd) = &arguments.command {
+        return commands::etcd::main(&etcd.arguments);
+    }
     let json = arguments.global.output == Some(output::Format::Json);
     let code = match run(arguments) {
         Ok(exit) => exit.code(),
@@ -49,6 +55,19 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// The arguments behind `etcd`, where this program is called by that name or has it as its first argument: they are of a
+/// kind of their own.
+fn as_etcd() -> Option<Vec<String>> {
+    let text = |argument: std::ffi::OsString| argument.to_string_lossy().into_owned();
+    let mut arguments = std::env::args_os().map(text);
+    let program = arguments.next()?;
+    let called = std::path::Path::new(&program).file_name();
+    if called.is_some_and(|name| name == commands::etcd::NAME) {
+        return Some(arguments.collect());
+    }
+    (arguments.next()? == commands::etcd::NAME).then(|| arguments.collect())
 }
 
 fn run(arguments: Arguments) -> Outcome {

@@ -6,6 +6,7 @@
 mod caller;
 mod cluster;
 mod disk;
+mod etcd;
 mod hosts;
 mod load;
 mod recorder;
@@ -17,12 +18,12 @@ use std::time::Duration;
 use revoada_mesh::failpoints::Point;
 use tokio::time::Instant;
 
-pub use cluster::{NodeProcess, TestCluster, config_map, program_with_failpoints};
+pub use cluster::{NodeProcess, TestCluster, config_map, program, program_with_failpoints};
 pub use disk::{OwnDisk, SLOW_WRITES_PER_SECOND};
 pub use hosts::Hosts;
 pub use load::{Load, Written};
 pub use recorder::{Chance, Recorder};
-pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run};
+pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run, peer};
 
 /// Failpoints that are come to on every node, whoever leads, as soon as anything is written.
 pub const WRITES: &[Point] = &[

@@ -18,23 +18,24 @@ pub fn not_run(test: &str, reason: &str) {
     }
 }
 
-/// Whether porcupine finds a history linearizable, by the program that `REVOADA_CHECKER` names or that
-/// `cargo xtask peers checker` built; what is missing where there is none.
-pub fn judged_by_porcupine(operations: &[Operation]) -> Result<bool, String> {
-    let built = || {
+/// A real peer: from the folder that `REVOADA_PEERS` names, or where `cargo xtask peers` puts them; what is missing where it
+/// is not there. `built_by` is what that command calls it.
+pub fn peer(name: &str, built_by: &str) -> Result<PathBuf, String> {
+    let cached = || {
         let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
         let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty());
-        Some(
-            cache
-                .map(PathBuf::from)
-                .or_else(home)?
-                .join("revoada/peers/bin/checker"),
-        )
+        Some(cache.map(PathBuf::from).or_else(home)?.join("revoada/peers/bin"))
     };
-    let checker = std::env::var_os("REVOADA_CHECKER").map(PathBuf::from).or_else(built);
-    let Some(checker) = checker.filter(|checker| checker.is_file()) else {
-        return Err("it needs the checker: cargo xtask peers checker".to_owned());
-    };
+    let folder = std::env::var_os("REVOADA_PEERS").map(PathBuf::from).or_else(cached);
+    let program = folder
+        .map(|folder| folder.join(name))
+        .filter(|program| program.is_file());
+    program.ok_or_else(|| format!("it needs {name}: cargo xtask peers {built_by}"))
+}
+
+/// Whether porcupine finds a history linearizable; what is missing where it is not there.
+pub fn judged_by_porcupine(operations: &[Operation]) -> Result<bool, String> {
+    let checker = peer("checker", "checker")?;
     let file = tempfile::Builder::new()
         .prefix("rv")
         .suffix(".jsonl")

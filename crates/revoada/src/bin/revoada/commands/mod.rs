@@ -9,6 +9,7 @@ pub mod confirm;
 pub mod delete;
 pub mod down;
 pub mod drill;
+pub mod etcd;
 pub mod files;
 pub mod genesis;
 pub mod get;
@@ -43,6 +44,7 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Up(arguments) => up::run(context, arguments).await,
         Command::Down(arguments) => down::run(context, &arguments).await,
         Command::Node(arguments) => node::run(&arguments).await,
+        Command::Etcd(_) => unreachable!("it has a main of its own"),
         Command::Kill(one) => process::kill(context, &one).await,
         Command::Pause(one) => process::pause(context, &one),
         Command::Resume(one) => process::resume(context, &one).await,

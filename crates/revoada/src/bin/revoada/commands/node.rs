@@ -59,12 +59,13 @@ pub async fn run(arguments: &Node) -> Outcome {
     }
     let options = NodeOptions {
         config,
-        faces: Arc::new(NativeFaces),
+        faces: Arc::new(NativeFaces::default()),
         clock_ms: system::clock(),
         entropy: Arc::new(system::entropy),
         log,
         topologies: Vec::new(),
         store: None,
+        as_member: None,
     };
     let stop = CancellationToken::new();
     let asked = stop.clone();
@@ -83,7 +84,7 @@ pub async fn run(arguments: &Node) -> Outcome {
         |error: &node::BootError| CliError::because(ErrorKind::Unavailable, "this node could not start", error);
     let node = node::Node::prepare(options).map_err(|error| not_started(&error))?;
     match node.run(stop, |_| tracing::info!("this node has started")).await {
-        Stopped::Asked => Ok(Exit::Done),
+        Stopped::Asked | Stopped::Removed => Ok(Exit::Done),
         Stopped::NeverBooted(error) => Err(not_started(&error)),
         Stopped::Failed(why) => {
             let mut error = CliError::new(ErrorKind::Unavailable, "this node has failed");

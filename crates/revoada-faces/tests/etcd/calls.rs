@@ -1,103 +1,23 @@
-//! The etcd face on a keyspace in memory, by its own client, without a socket.
+//! Each call, by the face's own client, without a socket.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use async_trait::async_trait;
-use axum::Router;
 use bytes::Bytes;
 use futures::StreamExt;
 use revoada_etcd_api::etcdserverpb::auth_client::AuthClient;
 use revoada_etcd_api::etcdserverpb::kv_client::KvClient;
 use revoada_etcd_api::etcdserverpb::lease_client::LeaseClient;
-use revoada_etcd_api::etcdserverpb::watch_client::WatchClient;
 use revoada_etcd_api::etcdserverpb::watch_request::RequestUnion;
 use revoada_etcd_api::etcdserverpb::{
     self as pb, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest,
     LeaseTimeToLiveRequest, PutRequest, RangeRequest, TxnRequest, WatchCreateRequest, WatchProgressRequest,
-    WatchRequest, WatchResponse,
+    WatchRequest,
 };
 use revoada_etcd_api::v3electionpb::election_client::ElectionClient;
 use revoada_etcd_api::v3electionpb::{CampaignRequest, LeaderRequest, ProclaimRequest, ResignRequest};
 use revoada_etcd_api::v3lockpb::lock_client::LockClient;
 use revoada_etcd_api::v3lockpb::{LockRequest, UnlockRequest};
-use revoada_faces::etcd::EtcdFace;
-use revoada_store::{GroupMember, Keyspace, MemoryKeyspace, MoveLeaderError, RaftGroup, Standing};
 use tonic::{Code, Status};
 
-struct Alone;
-
-#[async_trait]
-impl RaftGroup for Alone {
-    fn term(&self) -> u64 {
-        3
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            cluster: 7,
-            member: 9,
-            term: 3,
-            leader: Some(9),
-            last_index: 1,
-            applied_index: 1,
-            learner: false,
-        }
-    }
-
-    fn members(&self) -> Vec<GroupMember> {
-        Vec::new()
-    }
-
-    async fn move_leader(&self, _: u64) -> Result<(), MoveLeaderError> {
-        Ok(())
-    }
-}
-
-fn face() -> Router {
-    let drawn = AtomicU64::new(100);
-    let clock: revoada_faces::etcd::Clock = Arc::new(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |since| since.as_millis() as u64)
-    });
-    let entropy = Arc::new(move |bytes: &mut [u8]| {
-        let drawn = drawn.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        for (byte, drawn) in bytes.iter_mut().zip(drawn.iter().cycle()) {
-            *byte = *drawn;
-        }
-        Ok(())
-    });
-    let keyspace: Arc<dyn Keyspace> = Arc::new(MemoryKeyspace::with_clock(clock.clone()));
-    EtcdFace::new(keyspace, Arc::new(Alone), clock, entropy).router()
-}
-
-fn put(key: &str, value: &str) -> PutRequest {
-    PutRequest {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        ..PutRequest::default()
-    }
-}
-
-fn range(key: &str, end: &str) -> RangeRequest {
-    RangeRequest {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        range_end: Bytes::copy_from_slice(end.as_bytes()),
-        ..RangeRequest::default()
-    }
-}
-
-fn keys(response: &pb::RangeResponse) -> Vec<&str> {
-    response
-        .kvs
-        .iter()
-        .map(|kv| std::str::from_utf8(&kv.key).unwrap())
-        .collect()
-}
-
-fn says(status: &Status, code: Code, text: &str) {
-    assert_eq!((status.code(), status.message()), (code, text));
-}
+use crate::support::{create, face, keys, next, put, range, says, watching};
 
 #[tokio::test]
 async fn a_put_is_read_with_its_numbers_and_every_answer_has_a_header() {
@@ -321,36 +241,6 @@ async fn a_transaction_compares_and_does_one_branch_nested_ones_too() {
         .revision;
     let after = kv.txn(reads).await.unwrap().into_inner().header.unwrap().revision;
     assert_eq!((before, after), (3, 3));
-}
-
-async fn watching(
-    router: Router,
-    requests: Vec<RequestUnion>,
-) -> (
-    futures::channel::mpsc::UnboundedSender<WatchRequest>,
-    tonic::Streaming<WatchResponse>,
-) {
-    let (asks, asked) = futures::channel::mpsc::unbounded();
-    for request in requests {
-        asks.unbounded_send(WatchRequest {
-            request_union: Some(request),
-        })
-        .unwrap();
-    }
-    let answers = WatchClient::new(router).watch(asked).await.unwrap().into_inner();
-    (asks, answers)
-}
-
-fn create(key: &str, end: &str) -> WatchCreateRequest {
-    WatchCreateRequest {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        range_end: Bytes::copy_from_slice(end.as_bytes()),
-        ..WatchCreateRequest::default()
-    }
-}
-
-async fn next(answers: &mut tonic::Streaming<WatchResponse>) -> WatchResponse {
-    answers.next().await.expect("the stream goes on").unwrap()
 }
 
 #[tokio::test]

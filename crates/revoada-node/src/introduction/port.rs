@@ -1,0 +1,577 @@
+//! The port of a member's peer URLs: nodes of the mesh, and members that are not introduced yet, tell apart by the first
+//! bytes that they send.
+//!
+//! A node speaks TLS and names a protocol of the mesh in its hello (ALPN, RFC 7301 §3.1), which is looked at and left
+//! where it is. Whatever else is TLS is an introduction over TLS, whatever is not TLS one in the clear, each where the
+//! URLs of the port allow it. Rejected: a second port. A firewall that was opened for etcd has one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::RwLock;
+use revoada_attest::{Digest, NodeId};
+use revoada_core::genesis::Genesis;
+use revoada_core::limits;
+use revoada_core::machine::Command;
+use revoada_core::roster::RosterChange;
+use revoada_mesh::consensus::Consensus;
+use revoada_mesh::transport::{Incoming, Protocol};
+use rustls::server::Acceptor;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::words::{
+    FOUND, FounderWord, JOIN, JoinWord, MemberStanding, PROTOCOL, Refusal, RefusalKind, STANDING, StandingWord, Welcome,
+};
+use super::{Pins, node_name};
+use crate::boot::BootError;
+
+/// The certificates for peers, as far as there are such.
+#[derive(Clone, Default)]
+pub struct PeerTls {
+    /// With which introductions over TLS are answered.
+    pub server: Option<Arc<ServerConfig>>,
+    /// With which others are asked over TLS.
+    pub client: Option<Arc<ClientConfig>>,
+}
+
+/// What a member answers to those that it is not introduced to. It knows more as the member starts.
+pub struct Introductions {
+    pub(super) tls: PeerTls,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    founder: Option<FounderWord>,
+    pins: Option<Pins>,
+    host: Option<Host>,
+}
+
+/// A member that runs, and can take others in.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub consensus: Consensus,
+    pub genesis: Arc<Genesis>,
+    pub token: String,
+}
+
+impl Introductions {
+    /// Knows nothing yet.
+    pub fn new(tls: PeerTls) -> Arc<Self> {
+        let known = RwLock::default();
+        Arc::new(Self { tls, known })
+    }
+
+    /// The certificates for peers.
+    pub fn tls(&self) -> &PeerTls {
+        &self.tls
+    }
+
+    pub(super) fn founder(&self, word: FounderWord) {
+        self.known.write().founder = Some(word);
+    }
+
+    pub(super) fn pinned(&self, pins: &Pins) {
+        self.known.write().pins = Some(pins.clone());
+    }
+
+    /// This member was introduced before: as the node with this key, in a group of that digest.
+    pub fn returned(&self, pins: &Pins, node: NodeId, group: Option<Digest>) {
+        self.pinned(pins);
+        let Some(group) = group else { return };
+        self.founder(FounderWord {
+            protocol: PROTOCOL,
+            id: pins.id,
+            node,
+            group,
+        });
+    }
+
+    pub(crate) fn host(&self, host: Host) {
+        self.known.write().host = Some(host);
+    }
+
+    /// A founder has said its word: this member's own.
+    fn found(&self, word: &FounderWord) -> Result<FounderWord, Refusal> {
+        let known = self.known.read();
+        let later = || refuse(RefusalKind::Later, "this member is starting");
+        let mine = known.founder.as_ref().ok_or_else(later)?;
+        if word.protocol != PROTOCOL {
+            let why = format!("it speaks version {}, and this member {PROTOCOL}", word.protocol);
+            return Err(refuse(RefusalKind::OtherGroup, why));
+        }
+        if word.group != mine.group {
+            let why = "it was started with another token, or with other members";
+            return Err(refuse(RefusalKind::OtherGroup, why));
+        }
+        let pinned = known.pins.iter().flat_map(|pins| &pins.members);
+        let mut pinned = pinned
+            .filter(|member| member.id == word.id)
+            .filter_map(|member| member.node);
+        if let Some(node) = pinned.find(|node| *node != word.node) {
+            let why = format!(
+                "{} was here with the key {}, and has lost it: remove it as a member and add it again",
+                node_name(word.id),
+                node.short()
+            );
+            return Err(refuse(RefusalKind::Bootstrapped, why));
+        }
+        Ok(mine.clone())
+    }
+
+    fn hosted(&self) -> Result<Host, Refusal> {
+        let host = self.known.read().host.clone();
+        host.ok_or_else(|| refuse(RefusalKind::Later, "this member is starting"))
+    }
+
+    /// Takes in a member that was added, or says why not.
+    async fn join(&self, word: JoinWord) -> Result<Welcome, Refusal> {
+        let host = self.hosted()?;
+        let later = |error: &dyn std::error::Error| refuse(RefusalKind::Later, error.to_string());
+        host.consensus.newest().await.map_err(|error| later(&error))?;
+        let roster = || host.consensus.read(|state| state.roster().clone());
+        let member = roster().of_urls(&word.peer_urls).cloned().ok_or_else(|| {
+            let why = format!("no member was added with the peer URLs {}", word.peer_urls.join(","));
+            refuse(RefusalKind::NotAdded, why)
+        })?;
+        if member.node != Some(word.node) {
+            let (id, node) = (member.id, word.node);
+            let taken = |why: &str| {
+                let why = format!("{}: {why}: remove it as a member and add it again", node_name(id));
+                refuse(RefusalKind::Bootstrapped, why)
+            };
+            if member.node.is_some() {
+                return Err(taken("it was here with another key"));
+            }
+            let introduce = Command::Roster(RosterChange::Introduce { id, node });
+            let reply = host.consensus.propose(introduce).await.map_err(|error| later(&error))?;
+            reply.map_err(|refused| taken(&refused.reason))?;
+            host.consensus.newest().await.map_err(|error| later(&error))?;
+        }
+        Ok(Welcome {
+            id: member.id,
+            token: host.token,
+            genesis: host.genesis.render(),
+            members: roster().members().cloned().collect(),
+        })
+    }
+
+    /// What is committed of somebody who was here before.
+    async fn standing(&self, word: StandingWord) -> Result<MemberStanding, Refusal> {
+        let host = self.hosted()?;
+        let later = |error: &dyn std::error::Error| refuse(RefusalKind::Later, error.to_string());
+        host.consensus.newest().await.map_err(|error| later(&error))?;
+        let standing = host.consensus.read(|state| match state.roster().get(word.id) {
+            Some(member) if member.node == Some(word.node) => MemberStanding::Member,
+            None if state.roster().was_removed(word.id) => MemberStanding::Removed,
+            _ => MemberStanding::Unknown,
+        });
+        Ok(standing)
+    }
+}
+
+fn refuse(kind: RefusalKind, why: impl Into<String>) -> Refusal {
+    Refusal { kind, why: why.into() }
+}
+
+type Answer<T> = Result<Json<T>, (StatusCode, Json<Refusal>)>;
+
+fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
+    result
+        .map(Json)
+        .map_err(|refusal| (StatusCode::CONFLICT, Json(refusal)))
+}
+
+fn router(introductions: Arc<Introductions>) -> Router {
+    type Us = State<Arc<Introductions>>;
+    Router::new()
+        .route(
+            FOUND,
+            post(async |State(us): Us, Json(word): Json<FounderWord>| answer(us.found(&word))),
+        )
+        .route(
+            JOIN,
+            post(async |State(us): Us, Json(word): Json<JoinWord>| answer(us.join(word).await)),
+        )
+        .route(
+            STANDING,
+            post(async |State(us): Us, Json(word): Json<StandingWord>| answer(us.standing(word).await)),
+        )
+        .layer(DefaultBodyLimit::max(limits::INTRODUCTION_BYTES_MAX))
+        .with_state(introductions)
+}
+
+/// Connections of the mesh that came to the port of a member.
+#[derive(Clone)]
+pub(crate) struct Nodes(Arc<Mutex<mpsc::Receiver<(TcpStream, SocketAddr)>>>);
+
+impl Incoming for Nodes {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        match self.0.lock().await.recv().await {
+            Some(connection) => Ok(connection),
+            // The port is closed.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The port, which answers introductions from the moment that it is open, and until this is dropped.
+pub struct PeerPort {
+    nodes: Nodes,
+    _open: DropGuard,
+}
+
+impl PeerPort {
+    /// Listens on every address, each with whether it is one of a URL with TLS.
+    ///
+    /// # Errors
+    /// [`BootError::Listen`].
+    pub async fn open(listen: &[(SocketAddr, bool)], introductions: &Arc<Introductions>) -> Result<Self, BootError> {
+        let (sender, receiver) = mpsc::channel(limits::HANDSHAKES_MAX);
+        let closed = CancellationToken::new();
+        let place = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        for (address, secure) in listen.iter().copied() {
+            let hint = "";
+            let failed = |source| BootError::Listen { address, hint, source };
+            let listener = crate::node::bind(address).await.map_err(failed)?;
+            let door = Door {
+                acceptor: introductions
+                    .tls
+                    .server
+                    .clone()
+                    .filter(|_| secure)
+                    .map(TlsAcceptor::from),
+                router: router(introductions.clone()),
+                nodes: sender.clone(),
+            };
+            let attending = door.attend(listener, place.clone());
+            tokio::spawn(closed.clone().run_until_cancelled_owned(attending));
+        }
+        Ok(Self {
+            nodes: Nodes(Arc::new(Mutex::new(receiver))),
+            _open: closed.drop_guard(),
+        })
+    }
+
+    pub(crate) fn nodes(&self) -> Nodes {
+        self.nodes.clone()
+    }
+}
+
+/// One listener of the port.
+#[derive(Clone)]
+struct Door {
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    nodes: mpsc::Sender<(TcpStream, SocketAddr)>,
+}
+
+/// Who a caller is, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Node,
+    OverTls,
+    InTheClear,
+}
+
+impl Door {
+    async fn attend(self, listener: TcpListener, places: Arc<Semaphore>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        loop {
+            while tasks.try_join_next().is_some() {}
+            let (tcp, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    crate::listen::pause(&error).await;
+                    continue;
+                }
+            };
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
+            let door = self.clone();
+            tasks.spawn(async move {
+                let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
+                let caller = tokio::time::timeout(limit, caller(&tcp)).await;
+                match (caller, &door.acceptor) {
+                    // A node that does not take them yet is called again.
+                    (Ok(Ok(Caller::Node)), _) => drop(door.nodes.try_send((tcp, address))),
+                    (Ok(Ok(Caller::InTheClear)), None) => introduce(TokioIo::new(tcp), door.router).await,
+                    (Ok(Ok(Caller::OverTls)), Some(acceptor)) => {
+                        match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
+                            Ok(Ok(tls)) => introduce(TokioIo::new(tls), door.router).await,
+                            Ok(Err(error)) => tracing::warn!(%address, %error, "a peer was refused"),
+                            Err(_) => {}
+                        }
+                    }
+                    _ => tracing::debug!(%address, "a connection of no kind that is taken here"),
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn introduce<I>(io: TokioIo<I>, router: Router)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits::HEADER_MS_MAX))
+        .keep_alive(false)
+        .serve_connection(io, TowerToHyperService::new(router));
+    if let Err(error) = serving.await {
+        tracing::debug!(%error, "an introduction broke off");
+    }
+}
+
+/// Looks at the first bytes and leaves them there.
+async fn caller(tcp: &TcpStream) -> io::Result<Caller> {
+    let mut buffer = vec![0; limits::CLIENT_HELLO_BYTES_MAX];
+    loop {
+        let seen = tcp.peek(&mut buffer).await?;
+        match judge(&buffer[..seen]) {
+            Some(caller) => return Ok(caller),
+            None if seen == 0 || seen == buffer.len() => return Err(io::ErrorKind::InvalidData.into()),
+            // What was seen stays readable, so readiness says nothing of what is to come.
+            None => tokio::time::sleep(Duration::from_millis(limits::CLIENT_HELLO_POLL_MS)).await,
+        }
+    }
+}
+
+/// None while it cannot be told yet.
+fn judge(mut bytes: &[u8]) -> Option<Caller> {
+    /// The first byte of a record of a TLS handshake (RFC 8446 §5.1).
+    const HANDSHAKE: u8 = 22;
+    if *bytes.first()? != HANDSHAKE {
+        return Some(Caller::InTheClear);
+    }
+    let mut acceptor = Acceptor::default();
+    // What is no hello is told so by whoever answers it.
+    if acceptor.read_tls(&mut bytes).is_err() {
+        return Some(Caller::OverTls);
+    }
+    match acceptor.accept() {
+        Ok(None) => None,
+        Ok(Some(accepted)) => {
+            let hello = accepted.client_hello();
+            let mut names = hello.alpn().into_iter().flatten();
+            let of_ours = |name: &[u8]| Protocol::ALL.iter().any(|protocol| protocol.name() == name);
+            Some(if names.any(of_ours) {
+                Caller::Node
+            } else {
+                Caller::OverTls
+            })
+        }
+        Err(_) => Some(Caller::OverTls),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use revoada_attest::NodeKey;
+    use rustls::ClientConnection;
+    use rustls::pki_types::ServerName;
+
+    use super::super::{Group, meet};
+    use super::*;
+    use crate::tls::{ClientTls, ServerTls, TlsRules, Trust, self_signed};
+
+    fn hello(protocols: &[&[u8]]) -> Vec<u8> {
+        let tls = ClientTls {
+            shown: None,
+            trust: Trust::Anyone,
+            rules: TlsRules::default(),
+        };
+        let mut config = (*tls.config().unwrap()).clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn callers_are_told_apart_by_their_first_bytes() {
+        let node = hello(&[Protocol::Raft.name()]);
+        assert_eq!(judge(&node), Some(Caller::Node));
+        assert_eq!(judge(&hello(&[b"http/1.1"])), Some(Caller::OverTls));
+        assert_eq!(judge(&hello(&[])), Some(Caller::OverTls));
+        assert_eq!(judge(b"POST /"), Some(Caller::InTheClear));
+        assert_eq!(judge(b""), None);
+        for cut in 1..node.len() {
+            assert_eq!(judge(&node[..cut]), None, "{cut} of {} bytes", node.len());
+        }
+    }
+
+    struct Founder {
+        folder: tempfile::TempDir,
+        key: NodeKey,
+        url: Vec<String>,
+        introductions: Arc<Introductions>,
+        _port: PeerPort,
+    }
+
+    impl Founder {
+        async fn new(n: u8, tls: PeerTls) -> Self {
+            let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = free.local_addr().unwrap();
+            drop(free);
+            let secure = tls.server.is_some();
+            let introductions = Introductions::new(tls);
+            let port = PeerPort::open(&[(address, secure)], &introductions).await.unwrap();
+            let scheme = if secure { "https" } else { "http" };
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                key: NodeKey::from_seed([n; 32]),
+                url: vec![format!("{scheme}://localhost:{}", address.port())],
+                introductions,
+                _port: port,
+            }
+        }
+
+        async fn found(&self, group: &Group) -> Result<Pins, meet::FoundError> {
+            let limit = Duration::from_secs(20);
+            let founded = meet::founders(self.folder.path(), group, &self.url, &self.key, &self.introductions);
+            tokio::time::timeout(limit, founded).await.unwrap()
+        }
+    }
+
+    async fn three(tls: impl Fn() -> PeerTls) -> (Vec<Founder>, Group) {
+        let mut founders = Vec::new();
+        for n in 1..=3 {
+            founders.push(Founder::new(n, tls()).await);
+        }
+        let members = ["a", "b", "c"].into_iter().zip(&founders);
+        let members = members.map(|(name, founder)| (name.to_owned(), founder.url.clone()));
+        let group = Group {
+            token: "t".to_owned(),
+            members: BTreeMap::from_iter(members),
+        };
+        (founders, group)
+    }
+
+    fn genesis_of(founder: &Founder) -> Vec<u8> {
+        std::fs::read(Pins::genesis_path(founder.folder.path())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn founders_that_know_urls_alone_make_one_genesis() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = self_signed(dir.path(), vec!["localhost".to_owned()], 1).unwrap();
+        let rules = TlsRules::default();
+        let mutual = || {
+            let server = ServerTls {
+                shown: shown.clone(),
+                client_ca: Some(shown.cert.clone()),
+                revoked: None,
+                rules: rules.clone(),
+            };
+            let client = ClientTls {
+                shown: Some(shown.clone()),
+                trust: Trust::Roots(shown.cert.clone()),
+                rules: rules.clone(),
+            };
+            PeerTls {
+                server: Some(server.config(&[]).unwrap()),
+                client: Some(client.config().unwrap()),
+            }
+        };
+        for tls in [&PeerTls::default as &dyn Fn() -> PeerTls, &mutual] {
+            let (founders, group) = three(tls).await;
+            let all = founders.iter().map(|founder| founder.found(&group));
+            let pins: Vec<Pins> = futures::future::join_all(all)
+                .await
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
+            assert_eq!(pins[0].members, pins[1].members);
+            assert_eq!(pins[0].acquaintances().count(), 3);
+            assert_eq!(genesis_of(&founders[0]), genesis_of(&founders[1]));
+            assert_eq!(genesis_of(&founders[0]), genesis_of(&founders[2]));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_certificate_of_a_peer_learns_nothing_and_tells_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = self_signed(dir.path(), vec!["localhost".to_owned()], 1).unwrap();
+        let server = ServerTls {
+            shown: shown.clone(),
+            client_ca: Some(shown.cert.clone()),
+            revoked: None,
+            rules: TlsRules::default(),
+        };
+        let stranger = ClientTls {
+            shown: None,
+            trust: Trust::Anyone,
+            rules: TlsRules::default(),
+        };
+        let tls = PeerTls {
+            server: Some(server.config(&[]).unwrap()),
+            client: Some(stranger.config().unwrap()),
+        };
+        let (founders, group) = three(|| tls.clone()).await;
+        let all = founders.iter().map(|founder| async {
+            let folder = founder.folder.path();
+            let found = meet::founders(folder, &group, &founder.url, &founder.key, &founder.introductions);
+            tokio::time::timeout(Duration::from_millis(500), found).await.is_err()
+        });
+        assert_eq!(futures::future::join_all(all).await, [true; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_founder_that_lost_its_key_is_told_so() {
+        let (mut founders, group) = three(PeerTls::default).await;
+        let all = founders.iter().map(|founder| founder.found(&group));
+        futures::future::join_all(all)
+            .await
+            .into_iter()
+            .for_each(|pins| drop(pins.unwrap()));
+        founders[2].key = NodeKey::from_seed([9; 32]);
+        let error = founders[2].found(&group).await.unwrap_err();
+        assert!(matches!(error, meet::FoundError::Bootstrapped { .. }), "{error}");
+        // One that was only late is let in.
+        founders[2].key = NodeKey::from_seed([3; 32]);
+        founders[2].found(&group).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_founder_of_another_group_is_waited_for() {
+        let (founders, group) = three(PeerTls::default).await;
+        let other = Group {
+            token: "u".to_owned(),
+            ..group.clone()
+        };
+        let folder = founders[0].folder.path();
+        let waits = meet::founders(
+            folder,
+            &group,
+            &founders[0].url,
+            &founders[0].key,
+            &founders[0].introductions,
+        );
+        let others = futures::future::join(founders[1].found(&other), founders[2].found(&other));
+        tokio::select! {
+            _ = waits => panic!("it made a genesis of members that were started for another group"),
+            () = async { tokio::time::timeout(Duration::from_millis(500), others).await.unwrap_err(); } => {}
+        }
+    }
+}

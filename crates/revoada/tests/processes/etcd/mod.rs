@@ -1,0 +1,5 @@
+//! Real clients of etcd on a cluster of processes, with its leader killed meanwhile where that is what it is about.
+
+mod clients;
+mod etcdctl;
+mod members;
