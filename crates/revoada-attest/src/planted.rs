@@ -42,7 +42,8 @@ pub enum Bug {
     AdmitsForgetful,
     /// A leader takes what a node once had for what it has, also if it came back on another disk.
     TrustsOldProgress,
-    /// What a voter says is counted whatever disk it has, and it stands for election as well.
+    /// What a voter says is counted whatever disk it has and whatever others remember of it, and it stands for election as
+    /// well.
     CountsOtherDisks,
     /// A truncation of the log is not written to the disk.
     ForgetsTruncation,

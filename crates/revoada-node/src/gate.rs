@@ -183,6 +183,7 @@ impl<R: Runtime> NodeGate<R> {
         };
         if standing.is_some_and(|standing| standing.votes)
             && !is_planted(Bug::AdmitsForgetful)
+            && !is_planted(Bug::CountsOtherDisks)
             && let Some(remembered) = self.positions.went_back(peer, claimed)
         {
             return refuse(

@@ -77,28 +77,19 @@ fn seeds_with_faults_of_all_kinds() {
 #[test]
 fn a_standby_with_an_empty_disk_gets_the_log_again() {
     let options = options(Scenario::Amnesia);
-    for seed in 100..104 {
+    for seed in [9, 100, 101, 102, 103] {
         assert_eq!(run(seed, &options).violation, None, "seed {seed}");
     }
 }
 
-/// With what a voter says counted whatever its disk, a copy of a key that is there while its original is away votes a second
-/// time here.
+/// With what a voter says counted whatever its disk and whatever others remember, a copy of a key that is there while its
+/// original is away votes a second time in each of these.
 #[test]
 fn a_copied_key_votes_for_nobody() {
-    assert_eq!(run(30, &options(Scenario::Members)).violation, None);
-}
-
-/// A voter came back on another disk while those were away who remembered the first one.
-#[test]
-fn a_voter_on_another_disk_is_kept_out_where_nobody_remembers_the_first() {
-    let seven = Options {
-        nodes: 7,
-        faults_ms: 15_000,
-        ..options(Scenario::Amnesia)
-    };
-    assert_eq!(run(15, &seven).violation, None);
-    assert_eq!(run(13, &options(Scenario::Members)).violation, None);
+    let options = options(Scenario::Members);
+    for seed in [6, 24, 25, 34, 41, 44] {
+        assert_eq!(run(seed, &options).violation, None, "seed {seed}");
+    }
 }
 
 /// A leader died between the halves of a replacement, the lost voter was back before the next one led, and another had to go:
