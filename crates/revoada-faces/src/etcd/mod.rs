@@ -147,8 +147,11 @@ impl EtcdFace {
         .add_service(AuthServer::from_arc(face.clone()))
         .add_service(LockServer::from_arc(face.clone()))
         .add_service(ElectionServer::from_arc(face.clone()));
-        let learner = middleware::from_fn_with_state(face.clone(), learner::refuse);
-        routes.into_axum_router().layer(learner).merge(http::router(face))
+        let mut services = routes.into_axum_router();
+        if face.group.is_by_name() {
+            services = services.layer(middleware::from_fn_with_state(face.clone(), learner::refuse));
+        }
+        services.merge(http::router(face))
     }
 
     /// A random number.
