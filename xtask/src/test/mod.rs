@@ -107,7 +107,11 @@ fn etcds_own_tests(report: &mut Report, binary: &Path, length: Length) -> Result
     step(report, "etcd's own tests", || {
         let outcome = etcd_suite::run(binary, names)?;
         let summary = outcome.summary();
-        Ok(if outcome.failed.is_empty() { Ok(summary) } else { Err(summary) })
+        Ok(if outcome.failed.is_empty() {
+            Ok(summary)
+        } else {
+            Err(summary)
+        })
     })
 }
 
