@@ -226,7 +226,8 @@ async fn options(
         learners_max: settings.learners_max,
         timing: settings.timing,
         snapshot_interval: settings.snapshot_count,
-        alone: settings.alone,
+        // One that was never here has nothing to go on with, and begins as etcd does.
+        alone: settings.alone && settings.data_dir.join("log").exists(),
         ready: ready.clone(),
     };
     let options = NodeOptions {
