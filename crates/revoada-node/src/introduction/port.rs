@@ -182,6 +182,11 @@ impl Introductions {
             None if state.roster().was_removed(word.id) => MemberStanding::Removed,
             _ => MemberStanding::Unknown,
         });
+        let raft = host.consensus.view();
+        if raft.voters.contains(&word.node) || raft.learners.contains(&word.node) {
+            // One that still replicates is not out yet: its word may be needed for that.
+            return Ok(MemberStanding::Member);
+        }
         Ok(standing)
     }
 }
