@@ -194,35 +194,69 @@ async fn watches_and_leases_of_etcds_own_client_live_through_the_death_of_leader
     assert_eq!((&left["granted"], &left["keys"]), (&10.into(), &1.into()));
     assert_eq!(of(&told, "ran-out").len(), 1, "a lease that nobody keeps alive ends");
 
-    judge_watches(&watch.end().await);
+    let told = watch.end().await;
+    assert_eq!(judge_watches(&told), Ok(()));
+    let acked = of(&told, "acked").len();
+    assert!(acked >= 400, "only {acked} writes were acknowledged");
 }
 
 /// What etcd promises of a watch: ordered, unique, reliable, resumable; and with the value before.
-fn judge_watches(told: &[Value]) {
-    let key = |line: &Value| line["key"].as_str().unwrap().to_owned();
-    let acked: BTreeMap<u64, &Value> = of(told, "acked")
-        .into_iter()
-        .map(|line| (line["revision"].as_u64().unwrap(), line))
-        .collect();
+fn judge_watches(told: &[Value]) -> Result<(), String> {
+    let revision = |line: &Value| line["revision"].as_u64().unwrap();
+    let acked = of(told, "acked");
     for watch in ["kept", "renewed"] {
         let events: Vec<&Value> = told.iter().filter(|line| line["watch"] == watch).collect();
-        let revisions = numbers(&events, "revision");
-        assert!(
-            ascends(&revisions),
-            "{watch}: an event came twice, or late: {revisions:?}"
-        );
-        let seen: BTreeMap<u64, &Value> = revisions.iter().copied().zip(events.iter().copied()).collect();
-        for (revision, put) in &acked {
-            let event = seen.get(revision).unwrap_or_else(|| panic!("{watch} missed {put}"));
-            assert_eq!((&event["key"], &event["value"]), (&put["key"], &put["value"]));
+        if !ascends(&numbers(&events, "revision")) {
+            return Err(format!("{watch}: an event came twice, or late"));
         }
-        let mut before: BTreeMap<String, u64> = BTreeMap::new();
+        let seen: BTreeMap<u64, &Value> = events.iter().map(|event| (revision(event), *event)).collect();
+        for put in &acked {
+            let event = seen.get(&revision(put)).ok_or(format!("{watch} missed {put}"))?;
+            if (&event["key"], &event["value"]) != (&put["key"], &put["value"]) {
+                return Err(format!("{watch} was told {event} of {put}"));
+            }
+        }
+        let mut before: BTreeMap<&str, u64> = BTreeMap::new();
         for event in &events {
-            let revision = event["revision"].as_u64().unwrap();
-            let previous = before.insert(key(event), revision).unwrap_or(0);
-            assert_eq!(event["previous"], previous, "{watch}: {event}");
-            assert!(event["header"].as_u64().unwrap() >= revision, "{watch}: {event}");
+            let previous = before
+                .insert(event["key"].as_str().unwrap(), revision(event))
+                .unwrap_or(0);
+            if event["previous"] != previous {
+                return Err(format!("{watch}: {event} comes behind {previous}"));
+            }
+            if event["header"].as_u64().unwrap() < revision(event) {
+                return Err(format!("{watch}: {event} is from the future"));
+            }
         }
     }
-    assert!(acked.len() >= 400, "only {} writes were acknowledged", acked.len());
+    Ok(())
+}
+
+#[test]
+fn a_watch_that_loses_repeats_or_reorders_is_found() {
+    use serde_json::json;
+    let put = |revision: u64| json!({"what": "acked", "key": "k", "value": revision.to_string(), "revision": revision});
+    let event = |watch: &str, revision: u64, previous: u64| {
+        json!({
+            "what": "event", "watch": watch, "key": "k", "value": revision.to_string(),
+            "revision": revision, "previous": previous, "header": revision,
+        })
+    };
+    let puts = [put(2), put(3), put(4)];
+    let whole = |watch: &str| vec![event(watch, 2, 0), event(watch, 3, 2), event(watch, 4, 3)];
+    let judged = |renewed: Vec<Value>| judge_watches(&[&puts[..], &whole("kept"), &renewed].concat());
+    assert_eq!(judged(whole("renewed")), Ok(()));
+    let mut lost = whole("renewed");
+    lost.remove(1);
+    let mut twice = whole("renewed");
+    twice.insert(1, twice[0].clone());
+    let mut reordered = whole("renewed");
+    reordered.swap(0, 1);
+    let mut other = whole("renewed");
+    other[2]["value"] = "5".into();
+    let mut previous = whole("renewed");
+    previous[2]["previous"] = 2.into();
+    for wrong in [lost, twice, reordered, other, previous] {
+        assert!(judged(wrong.clone()).is_err(), "{wrong:?}");
+    }
 }

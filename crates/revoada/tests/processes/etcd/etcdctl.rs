@@ -10,7 +10,8 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::{TestCluster, not_run, peer, until};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// `check perf` takes a minute by itself.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// etcdctl against a cluster.
 struct Etcdctl {
@@ -38,7 +39,13 @@ impl Etcdctl {
         let mut command = Command::new(&self.program);
         command.args(["--endpoints", &self.endpoints, "--command-timeout=30s"]);
         command.args(self.user.as_ref().map(|user| format!("--user={user}")));
-        command.args(words).env_clear().kill_on_drop(true);
+        command.args(words).kill_on_drop(true);
+        // What whoever runs the tests has set for their own cluster is not meant.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ETCDCTL_") {
+                command.env_remove(name);
+            }
+        }
         command
     }
 
@@ -266,17 +273,18 @@ async fn etcdctl_asks_members_and_their_state() {
         health.as_array().unwrap().iter().all(|told| told["health"] == true),
         "{health}"
     );
-    let leader = cluster.leader().await;
-    let single = Etcdctl {
-        endpoints: cluster.etcd_endpoint(leader),
-        ..Etcdctl::of(&cluster).unwrap()
+}
+
+#[tokio::test]
+async fn etcdctl_checks_the_performance_of_a_cluster() {
+    let cluster = TestCluster::start_with_etcd("quorum-3m", 3).await;
+    let ctl = match Etcdctl::of(&cluster) {
+        Ok(ctl) => ctl,
+        Err(missing) => return not_run("etcdctl check perf", &missing),
     };
-    // What it passes or fails by is the machine's speed; that it is done at all is ours.
-    let (_, performance) = single.try_with(&["check", "perf", "--load=s"], "").await;
-    assert!(
-        performance.contains("PASS") && !performance.contains("FAIL: too many errors"),
-        "{performance}"
-    );
+    // Whether it passes depends on the machine; that it was not given errors does not.
+    let (_, said) = ctl.try_with(&["check", "perf", "--load=s"], "").await;
+    assert!(said.contains("Throughput") && !said.contains("error"), "{said}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod api;
 mod control_plane;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{TestCluster, not_run, until};
-use api::{Api, Watched};
+use api::Api;
 use control_plane::ControlPlane;
 
 /// How long anything may take that Kubernetes does by itself.
@@ -111,23 +111,45 @@ fn names_of(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Every creation is seen once, by a watch that never ended, and in order.
-fn assert_all_seen(watched: &Watched, expected: &BTreeSet<String>) {
-    let events = watched.events();
-    let mut added: BTreeMap<&str, usize> = BTreeMap::new();
+/// Every creation is seen once, and in order.
+fn judge(events: &[Value], expected: &BTreeSet<String>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
     let mut last = 0;
-    for event in &events {
-        assert_eq!(event["type"], "ADDED", "{event}");
+    for event in events {
         let metadata = &event["object"]["metadata"];
         let revision: u64 = metadata["resourceVersion"].as_str().unwrap().parse().unwrap();
-        assert!(revision > last, "{revision} comes behind {last}");
+        if event["type"] != "ADDED" || revision <= last {
+            return Err(format!("behind {last} comes {event}"));
+        }
         last = revision;
-        *added.entry(metadata["name"].as_str().unwrap()).or_default() += 1;
+        let name = metadata["name"].as_str().unwrap();
+        if !seen.insert(name.to_owned()) {
+            return Err(format!("{name} came twice"));
+        }
     }
-    let seen: BTreeSet<String> = added.keys().map(|name| (*name).to_owned()).collect();
-    let missed: Vec<_> = expected.difference(&seen).take(5).collect();
-    assert!(missed.is_empty(), "a watch missed {missed:?} of {}", expected.len());
-    assert!(added.values().all(|times| *times == 1), "an event came twice");
+    match expected.difference(&seen).next() {
+        Some(missed) => Err(format!("{missed} is missing")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn a_watch_that_misses_repeats_or_reorders_objects_is_found() {
+    let added = |name: &str, revision: u64| json!({"type": "ADDED", "object": {"metadata": {"name": name, "resourceVersion": revision.to_string()}}});
+    let expected = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    assert_eq!(judge(&[added("a", 2), added("b", 10)], &expected), Ok(()));
+    for wrong in [
+        vec![added("a", 2)],
+        vec![added("a", 2), added("b", 10), added("a", 11)],
+        vec![added("b", 10), added("a", 2)],
+        vec![
+            added("a", 2),
+            added("b", 10),
+            json!({"type": "ERROR", "object": {"metadata": {"resourceVersion": "11"}}}),
+        ],
+    ] {
+        assert!(judge(&wrong, &expected).is_err(), "{wrong:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,8 +237,8 @@ async fn kubernetes_keeps_everything_in_a_cluster_whose_leaders_die() {
             .ok_or(format!("{seen} ConfigMaps, {of} widgets"))
     })
     .await;
-    assert_all_seen(&maps, &expected);
-    assert_all_seen(&gadgets, &widgets);
+    assert_eq!(judge(&maps.events(), &expected), Ok(()));
+    assert_eq!(judge(&gadgets.events(), &widgets), Ok(()));
     assert_eq!((maps.end(), gadgets.end()), (None, None), "a watch ended");
 
     let (still, over, renewed) = until("the lease is read", PATIENCE, async || lease(&api).await).await;
