@@ -87,10 +87,6 @@ impl<R: Runtime> RaftGroup for Group<R> {
         self.consensus.term()
     }
 
-    fn is_by_name(&self) -> bool {
-        self.by_name.is_some()
-    }
-
     fn is_asked_learner(&self) -> bool {
         // One that was added as a voter and catches up is no learner to clients.
         self.by_name.as_ref().is_some_and(|by_name| {

@@ -137,11 +137,6 @@ pub trait RaftGroup: Send + Sync {
     /// The member's term: [`Standing::term`], for whoever asks often.
     fn term(&self) -> u64;
 
-    /// Whether members come and go by name, as clients ask.
-    fn is_by_name(&self) -> bool {
-        false
-    }
-
     /// Whether this member was asked for as a learner, by name: then it serves no more than stale reads. A standby of a
     /// topology is none of those.
     fn is_asked_learner(&self) -> bool {

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ use rustls::server::Acceptor;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -182,6 +184,11 @@ impl Introductions {
             None if state.roster().was_removed(word.id) => MemberStanding::Removed,
             _ => MemberStanding::Unknown,
         });
+        let raft = host.consensus.view();
+        if raft.voters.contains(&word.node) || raft.learners.contains(&word.node) {
+            // One that still replicates is not out yet: its word may be needed for that.
+            return Ok(MemberStanding::Member);
+        }
         Ok(standing)
     }
 }
@@ -245,7 +252,6 @@ impl PeerPort {
     pub async fn open(listen: &[(SocketAddr, bool)], introductions: &Arc<Introductions>) -> Result<Self, BootError> {
         let (sender, receiver) = mpsc::channel(limits::HANDSHAKES_MAX);
         let closed = CancellationToken::new();
-        let place = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
         for (address, secure) in listen.iter().copied() {
             let hint = "";
             let failed = |source| BootError::Listen { address, hint, source };
@@ -260,8 +266,7 @@ impl PeerPort {
                 router: router(introductions.clone()),
                 nodes: sender.clone(),
             };
-            let attending = door.attend(listener, place.clone());
-            tokio::spawn(closed.clone().run_until_cancelled_owned(attending));
+            tokio::spawn(closed.clone().run_until_cancelled_owned(door.attend(listener)));
         }
         Ok(Self {
             nodes: Nodes(Arc::new(Mutex::new(receiver))),
@@ -291,10 +296,15 @@ enum Caller {
 }
 
 impl Door {
-    async fn attend(self, listener: TcpListener, places: Arc<Semaphore>) {
+    async fn attend(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        let mut pending = VecDeque::new();
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             while tasks.try_join_next().is_some() {}
+            let Some(place) = place(&places, &mut pending).await else {
+                return;
+            };
             let (tcp, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -302,30 +312,55 @@ impl Door {
                     continue;
                 }
             };
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
+            let over = CancellationToken::new();
+            pending.push_back((Instant::now(), over.clone()));
             let door = self.clone();
             tasks.spawn(async move {
-                let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-                let caller = tokio::time::timeout(limit, caller(&tcp)).await;
-                match (caller, &door.acceptor) {
-                    // A node that does not take them yet is called again.
-                    (Ok(Ok(Caller::Node)), _) => drop(door.nodes.try_send((tcp, address))),
-                    (Ok(Ok(Caller::InTheClear)), None) => introduce(TokioIo::new(tcp), door.router).await,
-                    (Ok(Ok(Caller::OverTls)), Some(acceptor)) => {
-                        match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
-                            Ok(Ok(tls)) => introduce(TokioIo::new(tls), door.router).await,
-                            Ok(Err(error)) => tracing::warn!(%address, %error, "a peer was refused"),
-                            Err(_) => {}
-                        }
-                    }
-                    _ => tracing::debug!(%address, "a connection of no kind that is taken here"),
+                if over.run_until_cancelled(door.answer(tcp, address)).await.is_none() {
+                    tracing::debug!(%address, "a connection was ended: others waited for its place");
                 }
+                over.cancel();
                 drop(place);
             });
         }
     }
+
+    /// Takes one connection to its end, or to where nodes are taken.
+    async fn answer(self, tcp: TcpStream, address: SocketAddr) {
+        let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
+        match (tokio::time::timeout(limit, caller(&tcp)).await, self.acceptor) {
+            // A node that is not taken yet calls again.
+            (Ok(Ok(Caller::Node)), _) => drop(self.nodes.try_send((tcp, address))),
+            (Ok(Ok(Caller::InTheClear)), None) => introduce(TokioIo::new(tcp), self.router).await,
+            (Ok(Ok(Caller::OverTls)), Some(acceptor)) => {
+                match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
+                    Ok(Ok(tls)) => introduce(TokioIo::new(tls), self.router).await,
+                    Ok(Err(error)) => tracing::warn!(%address, %error, "a peer was refused"),
+                    Err(_) => {}
+                }
+            }
+            _ => tracing::debug!(%address, "a connection of no kind that is taken here"),
+        }
+    }
+}
+
+/// Connections that are not done with, the oldest first: since when, and what ends each.
+type Pending = VecDeque<(Instant, CancellationToken)>;
+
+/// Waits for a place. Where all are taken the oldest connection goes, once it has had a while: callers who say nothing
+/// keep nobody out.
+async fn place(places: &Arc<Semaphore>, pending: &mut Pending) -> Option<OwnedSemaphorePermit> {
+    pending.retain(|(_, over)| !over.is_cancelled());
+    let place = places.clone().acquire_owned();
+    let Some((since, over)) = pending.front() else {
+        return place.await.ok();
+    };
+    let patience = Duration::from_millis(limits::HANDSHAKE_MS_CONTENDED);
+    if let Ok(place) = tokio::time::timeout_at(*since + patience, place).await {
+        return place.ok();
+    }
+    over.cancel();
+    places.clone().acquire_owned().await.ok()
 }
 
 async fn introduce<I>(io: TokioIo<I>, router: Router)

@@ -189,3 +189,24 @@ async fn a_founder_of_another_group_is_waited_for() {
         () = async { tokio::time::timeout(Duration::from_millis(500), others).await.unwrap_err(); } => {}
     }
 }
+
+#[tokio::test]
+async fn callers_who_say_nothing_keep_nobody_out() {
+    let founder = Founder::new(1, PeerTls::default()).await;
+    let address = founder.url[0].trim_start_matches("http://").to_owned();
+    let mut silent = Vec::new();
+    for _ in 0..limits::HANDSHAKES_MAX {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let other = Founder::new(2, PeerTls::default()).await;
+    let group = Group {
+        members: BTreeMap::from([
+            ("a".to_owned(), founder.url.clone()),
+            ("b".to_owned(), other.url.clone()),
+        ]),
+        token: "t".to_owned(),
+    };
+    let (one, two) = futures::future::join(founder.found(&group), other.found(&group)).await;
+    assert_eq!(one.unwrap().members, two.unwrap().members);
+    assert_eq!(silent.len(), limits::HANDSHAKES_MAX);
+}

@@ -32,8 +32,8 @@ pub struct Settings {
     pub listen_clients: Vec<(Url, EtcdServes)>,
     /// Where clients reach it.
     pub advertise_clients: Vec<Url>,
-    /// All members, and the token.
-    pub group: Group,
+    /// All members, and the token; or why they make no group, which nobody asks of a member that was introduced before.
+    pub group: Result<Group, FlagError>,
     /// Whether it joins a group that is there.
     pub existing: bool,
     /// Certificates for clients.
@@ -122,10 +122,7 @@ impl Settings {
             url.bind().map_err(invalid)?;
         }
         let token = given.text("initial-cluster-token").to_owned();
-        let group = Group {
-            token,
-            members: members(given, &name, &advertise_peers)?,
-        };
+        let group = members(given, &name, &advertise_peers).map(|members| Group { token, members });
         let existing = match given.text("initial-cluster-state") {
             "new" => false,
             "existing" => true,
@@ -231,8 +228,8 @@ impl Settings {
         let server = secure
             .map(|url| self.peer_tls.server(&self.data_dir, url))
             .transpose()?;
-        let all = self.group.members.values().flatten();
-        let calls = secure.is_some() || all.into_iter().any(|url| url.starts_with("https://"));
+        let mut all = self.group.iter().flat_map(|group| group.members.values()).flatten();
+        let calls = secure.is_some() || all.any(|url| url.starts_with("https://"));
         let client = calls.then(|| self.peer_tls.client(&self.data_dir)).transpose()?;
         Ok((server, client))
     }
@@ -322,17 +319,20 @@ mod tests {
     fn what_is_not_set_is_etcds_default() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.data_dir, Path::new("default.etcd"));
-        assert_eq!(settings.group.members["default"], ["http://localhost:2380"]);
+        assert_eq!(
+            settings.group.as_ref().unwrap().members["default"],
+            ["http://localhost:2380"]
+        );
         assert_eq!(settings.client_urls(), ["http://localhost:2379"]);
         assert_eq!((settings.timing, settings.snapshot_count), (None, None));
         let named = self::settings(&["--name=a"]).unwrap();
-        assert_eq!(named.group.members.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(named.group.unwrap().members.keys().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
     fn what_does_not_fit_is_said_in_etcds_words() {
         let cluster = "--initial-cluster=a=http://localhost:2380,b=http://localhost:2381";
-        settings(&["--name=a", cluster]).unwrap();
+        settings(&["--name=a", cluster]).unwrap().group.unwrap();
         for (arguments, says) in [
             (
                 vec!["--listen-client-urls=http://localhost:1"],
@@ -363,7 +363,8 @@ mod tests {
                 "greater than max version",
             ),
         ] {
-            let error = settings(&arguments).unwrap_err().to_string();
+            let error = settings(&arguments).and_then(|settings| settings.group).unwrap_err();
+            let error = error.to_string();
             assert!(error.contains(says), "{arguments:?}: {error}");
         }
     }
