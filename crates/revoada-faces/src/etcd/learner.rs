@@ -25,5 +25,5 @@ pub fn refuses(face: &EtcdFace, request: &Request) -> bool {
         let kind = request.headers().get(header::CONTENT_TYPE);
         kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
     };
-    face.group.is_by_name() && face.group.is_asked_learner() && grpc() && !SERVED.contains(&request.uri().path())
+    face.group.is_asked_learner() && grpc() && !SERVED.contains(&request.uri().path())
 }
