@@ -1,8 +1,9 @@
 //! Measures the keyspace: `cargo run --release -p revoada-core --example keyspace_bench`.
 //!
-//! One thread, processor time, 100,000 keys shaped like resource keys, values of 1 KiB: puts per second (new keys, then overwriting
-//! all of them in another order, then with a clone taken every 64 puts as the state machine does), compaction, a
-//! paged list, the checkpoint both ways, and the resident memory per entry as Linux counts it.
+//! One thread, processor time, 100,000 keys shaped like resource keys, values of 1 KiB: puts per second (new keys, then
+//! overwriting all of them in another order, then with a clone taken every 64 puts as the state machine does), compaction,
+//! a paged list, the checkpoint both ways, what a put and a page cost as keys grow, and the resident memory per entry as
+//! Linux counts it.
 
 use std::error::Error;
 use std::fs;
@@ -14,6 +15,7 @@ use revoada_core::keyspace::{KeyRange, Keyspace, Op, Operation, RangeQuery, Txn}
 
 const ENTRIES: usize = 100_000;
 const VALUE_BYTES: usize = 1024;
+const GROWN_VALUE_BYTES: usize = 256;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let keys: Vec<Bytes> = (0..ENTRIES)
@@ -105,6 +107,57 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
     report_bytes("read, without history", bytes.len(), read);
+    drop(keyspace);
+    for entries in [1_000, 100_000, 1_000_000] {
+        as_it_grows(entries)?;
+    }
+    Ok(())
+}
+
+/// What a put, and a page of a list with its total, cost among so many keys, with a clone every 64 puts.
+fn as_it_grows(entries: usize) -> Result<(), Box<dyn Error>> {
+    const ROUNDS: usize = 100_000;
+    let key = |index: usize| Bytes::from(format!("key-{:012}", index * 7_919 % entries));
+    let idle = resident_bytes()?;
+    let mut keyspace = Keyspace::new();
+    for index in 0..entries {
+        let op = Op::put(key(index), vec![7; GROWN_VALUE_BYTES]);
+        keyspace.apply(Operation::Txn(Txn::always(vec![op])))?;
+        let revision = keyspace.revision();
+        if index % 10_000 == 9_999 {
+            keyspace.apply(Operation::Compact { revision })?;
+        }
+    }
+    println!(
+        "{:32} {:>12} B/entry",
+        format!("resident, {entries} keys of 256 B"),
+        resident_bytes()?.saturating_sub(idle) / entries
+    );
+    let mut snapshot = keyspace.clone();
+    let puts = timed(|| {
+        for index in 0..ROUNDS {
+            if index % 64 == 0 {
+                snapshot = keyspace.clone();
+            }
+            let op = Op::put(key(index * 31), vec![8; GROWN_VALUE_BYTES]);
+            keyspace.apply(Operation::Txn(Txn::always(vec![op])))?;
+        }
+        Ok(())
+    })?;
+    drop(snapshot);
+    report(&format!("put among {entries}"), ROUNDS, puts);
+    let query = RangeQuery {
+        limit: 1,
+        ..RangeQuery::of(KeyRange::All)
+    };
+    const PAGES: usize = 100;
+    let pages = timed(|| {
+        for _ in 0..PAGES {
+            assert_eq!(black_box(keyspace.range(&query)?).count, entries as u64);
+        }
+        Ok(())
+    })?;
+    report(&format!("page and total of {entries}"), PAGES, pages);
     Ok(())
 }
 

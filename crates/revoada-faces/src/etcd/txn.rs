@@ -223,9 +223,9 @@ pub fn txn(request: TxnRequest, ops_max: usize) -> Result<(Txn, Shape), Status> 
 fn ops(requests: Vec<RequestOp>, ops_max: usize) -> Result<(Vec<Op>, Vec<Shape>), Status> {
     let mut ops = Vec::with_capacity(requests.len());
     let mut shapes = Vec::with_capacity(requests.len());
-    // An operation without a request has no kind; etcd passes over it as well.
-    for request in requests.into_iter().filter_map(|op| op.request) {
-        let (op, shape) = match request {
+    for request in requests {
+        // An operation of no kind is told this (etcd: `checkRequestOp`).
+        let (op, shape) = match request.request.ok_or(refusal::KEY_NOT_FOUND)? {
             Request::RequestRange(request) => {
                 let (query, shape) = range(&request)?;
                 (Op::Range(query), Shape::Range(shape))

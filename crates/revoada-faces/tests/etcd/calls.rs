@@ -109,6 +109,12 @@ async fn refusals_have_etcds_codes_and_texts() {
         lease: 5,
         ..put("a", "")
     };
+    let of_no_kind = TxnRequest {
+        success: vec![pb::RequestOp { request: None }],
+        ..TxnRequest::default()
+    };
+    let status = kv.txn(of_no_kind).await.unwrap_err();
+    says(&status, Code::InvalidArgument, "etcdserver: key not found");
     let status = kv.put(leased).await.unwrap_err();
     says(&status, Code::NotFound, "etcdserver: requested lease not found");
     let future = RangeRequest {

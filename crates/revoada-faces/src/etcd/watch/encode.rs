@@ -41,6 +41,8 @@ impl Wants {
 #[derive(Debug)]
 pub struct Batch {
     events: Vec<Arc<Event>>,
+    /// About how many bytes they are.
+    bytes: usize,
     /// As they are wanted.
     encoded: [OnceLock<Encoded>; 8],
 }
@@ -85,6 +87,7 @@ impl Batch {
 
     fn new(events: Vec<Arc<Event>>) -> Arc<Self> {
         Arc::new(Self {
+            bytes: events.iter().map(|event| size(event)).sum(),
             events,
             encoded: [const { OnceLock::new() }; 8],
         })
@@ -102,7 +105,7 @@ impl Batch {
 
     /// About how many bytes it is.
     pub fn bytes(&self) -> usize {
-        self.events.iter().map(|event| size(event)).sum()
+        self.bytes
     }
 
     /// What of it is behind `after`.

@@ -3,6 +3,7 @@ mod checkpoint;
 mod cluster;
 mod log_store;
 mod machine;
+mod restore;
 mod single;
 
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@ use super::*;
 /// An empty keyspace is at revision 1, and the first write goes past it.
 const FIRST: u64 = 2;
 
-async fn alone(nodes: &Nodes) -> Running {
+pub(super) async fn alone(nodes: &Nodes) -> Running {
     let node = nodes.start(1).await;
     node.form(&ids([1])).await.unwrap();
     node.sees(|view| view.leads && view.applied > 0).await;
