@@ -8,6 +8,7 @@
 mod bench;
 mod cargo;
 mod cli;
+mod etcd_suite;
 mod faults;
 mod long;
 mod peers;
@@ -36,7 +37,8 @@ usage: cargo xtask COMMAND
                        the tests of real processes, N times in a row; from 20 on kept in docs/fault-suite.md
   soak --minutes M [--seed S] [-o json]
                        real processes under load and random faults; ends by itself, or with Ctrl-C
-  peers [etcd] [etcd-clients] [checker] [kubernetes]
+  etcd-suite [TEST]…   etcd's own end-to-end tests with revoada in its place; all of them where none is named
+  peers [etcd] [etcd-clients] [etcd-e2e] [checker] [kubernetes]
                        builds the real peers that tests and benchmarks use into the cache folder
 ";
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Length::Usual),
         ["test", "--long"] => test::run(test::Length::Long),
         ["long"] => long::alone(),
+        ["etcd-suite", names @ ..] => etcd_suite::alone(names),
         ["bench", "etcd", arguments @ ..] => match bench::etcd::Plan::parse(arguments) {
             Some(plan) => bench::etcd::run(&plan),
             None => return misused(),

@@ -242,6 +242,8 @@ pub const WISH_WAIT_MS_MAX: u64 = 120_000;
 pub const STUCK_MS: u64 = 2_000;
 /// How often a wish that is waited for is looked at, in milliseconds.
 pub const WISH_POLL_MS: u64 = 50;
+/// The longest path of a socket that its address holds, in bytes (unix(7)).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// How many connections the control socket, and the HTTP API on TCP, each serve at once; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// How long the header of a request may take, in milliseconds.

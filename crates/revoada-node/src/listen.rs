@@ -49,6 +49,7 @@ pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
         path: path.to_owned(),
         source,
     };
+    let short = ShortPath::of(path).map_err(failed)?;
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -57,7 +58,7 @@ pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, what)));
         }
         // The folder's lock is ours, but the socket may lie elsewhere and be another node's.
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+        Ok(_) if std::os::unix::net::UnixStream::connect(short.path()).is_ok() => {
             return Err(failed(io::Error::new(
                 io::ErrorKind::AddrInUse,
                 "another process answers there",
@@ -66,9 +67,38 @@ pub(crate) fn bind_control(path: &Path) -> Result<UnixListener, BootError> {
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
     }
     // Between the next two lines others could connect, if the folder let them; who calls is asked of the kernel anyway.
-    let listener = UnixListener::bind(path).map_err(failed)?;
+    let listener = UnixListener::bind(short.path()).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
+}
+
+/// A path by which the kernel takes a socket: its addresses hold 107 bytes (unix(7)), and folders may lie deeper.
+struct ShortPath {
+    path: PathBuf,
+    /// Open for as long as the path is used.
+    _folder: Option<std::fs::File>,
+}
+
+impl ShortPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        use std::os::fd::AsRawFd as _;
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if path.as_os_str().len() <= limits::SOCKET_PATH_BYTES_MAX {
+            let path = path.to_owned();
+            return Ok(Self { path, _folder: None });
+        }
+        let folder = std::fs::File::open(folder)?;
+        Ok(Self {
+            path: PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name),
+            _folder: Some(folder),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// Serves the control socket until `stop`.
@@ -348,6 +378,19 @@ mod tests {
         let error = bind_control(&path).unwrap_err();
         assert!(matches!(&error, BootError::Control { source, .. } if source.kind() == io::ErrorKind::AddrInUse));
         // The process is gone, its socket is still there.
+        drop(listener);
+        bind_control(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_control_socket_may_lie_deep() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("deep".repeat(40));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("control.sock");
+        let listener = bind_control(&path).unwrap();
+        let error = bind_control(&path).unwrap_err();
+        assert!(matches!(&error, BootError::Control { source, .. } if source.kind() == io::ErrorKind::AddrInUse));
         drop(listener);
         bind_control(&path).unwrap();
     }

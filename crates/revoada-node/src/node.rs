@@ -1,8 +1,9 @@
 //! A node's life: lock the folder, open the control socket, boot, serve, stop; and once more after a recovery.
 
+mod doors;
+
 use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use parking_lot::RwLock;
 use revoada_attest::{NodeId, NodeKey};
-use revoada_core::declaration::{BackendConfig, FaceKind};
+use revoada_core::declaration::BackendConfig;
 use revoada_core::genesis::Genesis;
 use revoada_core::limits;
 use revoada_core::topology::TopologyStrategy;
@@ -21,24 +22,25 @@ use revoada_mesh::identity;
 use revoada_mesh::keyspace::{Clock, RAFT_CAPABILITIES, RaftKeyspace};
 use revoada_mesh::log::LogOptions;
 use revoada_mesh::membership::{Facts, Gossip, GossipConfig};
-use revoada_mesh::transport::{Incoming, Protocol, Transport};
+use revoada_mesh::transport::{Protocol, Transport};
 use revoada_store::audit::{Audit, AuditLog};
 use revoada_store::{
     ClusterAdmin, FolderBackend, FolderConfig, Keyspace, KeyspaceBackend, MemoryBackend, RaftGroup, StoreBackend,
 };
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use doors::bind;
+use doors::{Listener, etcd_listeners};
 
 use crate::boot::BootError;
 use crate::config::{EtcdConfig, NodeConfig};
 use crate::gate::VERSION;
 use crate::generation;
 use crate::group::{ByName, Group};
-use crate::introduction::port::{Host, Nodes};
-use crate::listen::{self, EtcdListen, EtcdListener, Https, Slot};
+use crate::introduction::port::Host;
+use crate::listen::{self, EtcdListener, Https, Slot};
 use crate::member::{Found, Member, MemberOptions, Surroundings, Working, judgement};
 use crate::roster::{self, AsMember};
 use crate::served::unserved;
@@ -302,38 +304,6 @@ struct Serving {
     start: Start,
 }
 
-/// Where connections of other nodes come from.
-enum Listener {
-    /// A port of the node's own.
-    Own(TcpListener),
-    /// One on which a member answers others as well.
-    Shared(Nodes),
-}
-
-impl Incoming for Listener {
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        match self {
-            Self::Own(listener) => listener.accept().await,
-            Self::Shared(nodes) => nodes.accept().await,
-        }
-    }
-}
-
-/// Where the etcd face is served, if anywhere.
-fn etcd_listeners(options: &NodeOptions, face: FaceKind) -> Result<Vec<EtcdListen>, BootError> {
-    match (&options.as_member, &options.config.etcd, face) {
-        (Some(member), _, _) => Ok(member.listen.clone()),
-        (None, Some(etcd), FaceKind::Etcd) => Ok(vec![EtcdListen::of(etcd)?]),
-        (None, Some(_), other) => Err(BootError::Unsupported {
-            what: format!(
-                "the config has an etcd section, and the cluster declares the face {}",
-                other.name()
-            ),
-        }),
-        (None, None, _) => Ok(Vec::new()),
-    }
-}
-
 /// What a node writes down of every start.
 struct Start {
     started_ms: u64,
@@ -446,18 +416,7 @@ impl Services {
             found.make_sole_voter().await.map_err(BootError::Consensus)?;
         }
 
-        let listener = match as_member {
-            Some(member) => Listener::Shared(member.port.nodes()),
-            None => Listener::Own(bind(config.listen).await.map_err(|source| BootError::Listen {
-                address: config.listen,
-                hint: if source.kind() == io::ErrorKind::AddrInUse {
-                    ": the port is in use by another program"
-                } else {
-                    ""
-                },
-                source,
-            })?),
-        };
+        let listener = Listener::open(as_member, config.listen).await?;
         let https = match &config.http {
             Some(http) => Some(Https::bind(http.listen, folder, &config.name, genesis.token_digest()).await?),
             None => None,
@@ -694,20 +653,6 @@ async fn hand_over(consensus: &Consensus) {
     };
     if tokio::time::timeout(near, follows).await.is_err() {
         tracing::debug!("leadership was not taken over in time");
-    }
-}
-
-/// Binds, and waits a while for a port that is in use: a process that was killed frees its ports only when the kernel
-/// is done with it, which a sync under way delays.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let deadline = Instant::now() + Duration::from_millis(limits::BIND_MS_MAX);
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(limits::FORMATION_PAUSE_MS)).await;
-            }
-            other => return other,
-        }
     }
 }
 

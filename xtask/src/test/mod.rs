@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, long, peers, tidy};
+use crate::{cargo, etcd_suite, long, peers, tidy};
 use output::Outcomes;
 use report::{NotRun, Report, Step};
 
@@ -82,11 +82,37 @@ pub fn run(length: Length) -> Result<bool> {
             .push(NotRun::new(PROCESS_TESTS, "the release build failed")),
     }
     report.not_run.extend(report::said(&said)?);
+    if let Some(binary) = &binary {
+        etcds_own_tests(&mut report, binary, length)?;
+    }
     if let (Length::Long, Some(binary)) = (length, &binary) {
         step(&mut report, "long runs", || Ok(passed(long::run(binary)?)))?;
     }
     report.print(began.elapsed(), cargo::in_ci());
     Ok(report.passed(cargo::in_ci()))
+}
+
+/// etcd's own end-to-end tests with revoada in its place: some of every kind, or all. Without the peers they are not run,
+/// which the report says.
+fn etcds_own_tests(report: &mut Report, binary: &Path, length: Length) -> Result<()> {
+    if let Err(error) = peers::build(&["etcd", "etcd-e2e"]) {
+        let reason = format!("needs a toolchain of Go and its modules: {error:#}");
+        report.not_run.push(NotRun::new("etcd's own tests", reason));
+        return Ok(());
+    }
+    let names = match length {
+        Length::Usual => etcd_suite::USUAL,
+        Length::Long => &[],
+    };
+    step(report, "etcd's own tests", || {
+        let outcome = etcd_suite::run(binary, names)?;
+        let summary = outcome.summary();
+        Ok(if outcome.failed.is_empty() {
+            Ok(summary)
+        } else {
+            Err(summary)
+        })
+    })
 }
 
 /// The folder of the peers that tests start, built if need be. Where one cannot be, the tests that need it say so, and so

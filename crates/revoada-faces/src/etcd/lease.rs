@@ -148,6 +148,7 @@ impl Lease for EtcdFace {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let caller = self.caller(&request)?;
+        caller.is_somebody()?;
         let request = request.into_inner();
         let view = self.view(Consistency::Linearizable).await?;
         let id = request.id as u64;

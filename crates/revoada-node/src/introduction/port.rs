@@ -5,6 +5,10 @@
 //! where it is. Whatever else is TLS is an introduction over TLS, whatever is not TLS one in the clear, each where the
 //! URLs of the port allow it. Rejected: a second port. A firewall that was opened for etcd has one.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +32,8 @@ use rustls::server::Acceptor;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -179,6 +184,11 @@ impl Introductions {
             None if state.roster().was_removed(word.id) => MemberStanding::Removed,
             _ => MemberStanding::Unknown,
         });
+        let raft = host.consensus.view();
+        if raft.voters.contains(&word.node) || raft.learners.contains(&word.node) {
+            // One that still replicates is not out yet: its word may be needed for that.
+            return Ok(MemberStanding::Member);
+        }
         Ok(standing)
     }
 }
@@ -242,7 +252,6 @@ impl PeerPort {
     pub async fn open(listen: &[(SocketAddr, bool)], introductions: &Arc<Introductions>) -> Result<Self, BootError> {
         let (sender, receiver) = mpsc::channel(limits::HANDSHAKES_MAX);
         let closed = CancellationToken::new();
-        let place = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
         for (address, secure) in listen.iter().copied() {
             let hint = "";
             let failed = |source| BootError::Listen { address, hint, source };
@@ -257,8 +266,7 @@ impl PeerPort {
                 router: router(introductions.clone()),
                 nodes: sender.clone(),
             };
-            let attending = door.attend(listener, place.clone());
-            tokio::spawn(closed.clone().run_until_cancelled_owned(attending));
+            tokio::spawn(closed.clone().run_until_cancelled_owned(door.attend(listener)));
         }
         Ok(Self {
             nodes: Nodes(Arc::new(Mutex::new(receiver))),
@@ -288,10 +296,15 @@ enum Caller {
 }
 
 impl Door {
-    async fn attend(self, listener: TcpListener, places: Arc<Semaphore>) {
+    async fn attend(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        let mut pending = VecDeque::new();
         let mut tasks = tokio::task::JoinSet::new();
         loop {
             while tasks.try_join_next().is_some() {}
+            let Some(place) = place(&places, &mut pending).await else {
+                return;
+            };
             let (tcp, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -299,30 +312,55 @@ impl Door {
                     continue;
                 }
             };
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
+            let over = CancellationToken::new();
+            pending.push_back((Instant::now(), over.clone()));
             let door = self.clone();
             tasks.spawn(async move {
-                let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-                let caller = tokio::time::timeout(limit, caller(&tcp)).await;
-                match (caller, &door.acceptor) {
-                    // A node that does not take them yet is called again.
-                    (Ok(Ok(Caller::Node)), _) => drop(door.nodes.try_send((tcp, address))),
-                    (Ok(Ok(Caller::InTheClear)), None) => introduce(TokioIo::new(tcp), door.router).await,
-                    (Ok(Ok(Caller::OverTls)), Some(acceptor)) => {
-                        match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
-                            Ok(Ok(tls)) => introduce(TokioIo::new(tls), door.router).await,
-                            Ok(Err(error)) => tracing::warn!(%address, %error, "a peer was refused"),
-                            Err(_) => {}
-                        }
-                    }
-                    _ => tracing::debug!(%address, "a connection of no kind that is taken here"),
+                if over.run_until_cancelled(door.answer(tcp, address)).await.is_none() {
+                    tracing::debug!(%address, "a connection was ended: others waited for its place");
                 }
+                over.cancel();
                 drop(place);
             });
         }
     }
+
+    /// Takes one connection to its end, or to where nodes are taken.
+    async fn answer(self, tcp: TcpStream, address: SocketAddr) {
+        let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
+        match (tokio::time::timeout(limit, caller(&tcp)).await, self.acceptor) {
+            // A node that is not taken yet calls again.
+            (Ok(Ok(Caller::Node)), _) => drop(self.nodes.try_send((tcp, address))),
+            (Ok(Ok(Caller::InTheClear)), None) => introduce(TokioIo::new(tcp), self.router).await,
+            (Ok(Ok(Caller::OverTls)), Some(acceptor)) => {
+                match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
+                    Ok(Ok(tls)) => introduce(TokioIo::new(tls), self.router).await,
+                    Ok(Err(error)) => tracing::warn!(%address, %error, "a peer was refused"),
+                    Err(_) => {}
+                }
+            }
+            _ => tracing::debug!(%address, "a connection of no kind that is taken here"),
+        }
+    }
+}
+
+/// Connections that are not done with, the oldest first: since when, and what ends each.
+type Pending = VecDeque<(Instant, CancellationToken)>;
+
+/// Waits for a place. Where all are taken the oldest connection goes, once it has had a while: callers who say nothing
+/// keep nobody out.
+async fn place(places: &Arc<Semaphore>, pending: &mut Pending) -> Option<OwnedSemaphorePermit> {
+    pending.retain(|(_, over)| !over.is_cancelled());
+    let place = places.clone().acquire_owned();
+    let Some((since, over)) = pending.front() else {
+        return place.await.ok();
+    };
+    let patience = Duration::from_millis(limits::HANDSHAKE_MS_CONTENDED);
+    if let Ok(place) = tokio::time::timeout_at(*since + patience, place).await {
+        return place.ok();
+    }
+    over.cancel();
+    places.clone().acquire_owned().await.ok()
 }
 
 async fn introduce<I>(io: TokioIo<I>, router: Router)
@@ -378,200 +416,5 @@ fn judge(mut bytes: &[u8]) -> Option<Caller> {
             })
         }
         Err(_) => Some(Caller::OverTls),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use revoada_attest::NodeKey;
-    use rustls::ClientConnection;
-    use rustls::pki_types::ServerName;
-
-    use super::super::{Group, meet};
-    use super::*;
-    use crate::tls::{ClientTls, ServerTls, TlsRules, Trust, self_signed};
-
-    fn hello(protocols: &[&[u8]]) -> Vec<u8> {
-        let tls = ClientTls {
-            shown: None,
-            trust: Trust::Anyone,
-            rules: TlsRules::default(),
-        };
-        let mut config = (*tls.config().unwrap()).clone();
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut bytes = Vec::new();
-        client.write_tls(&mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn callers_are_told_apart_by_their_first_bytes() {
-        let node = hello(&[Protocol::Raft.name()]);
-        assert_eq!(judge(&node), Some(Caller::Node));
-        assert_eq!(judge(&hello(&[b"http/1.1"])), Some(Caller::OverTls));
-        assert_eq!(judge(&hello(&[])), Some(Caller::OverTls));
-        assert_eq!(judge(b"POST /"), Some(Caller::InTheClear));
-        assert_eq!(judge(b""), None);
-        for cut in 1..node.len() {
-            assert_eq!(judge(&node[..cut]), None, "{cut} of {} bytes", node.len());
-        }
-    }
-
-    struct Founder {
-        folder: tempfile::TempDir,
-        key: NodeKey,
-        url: Vec<String>,
-        introductions: Arc<Introductions>,
-        _port: PeerPort,
-    }
-
-    impl Founder {
-        async fn new(n: u8, tls: PeerTls) -> Self {
-            let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = free.local_addr().unwrap();
-            drop(free);
-            let secure = tls.server.is_some();
-            let introductions = Introductions::new(tls);
-            let port = PeerPort::open(&[(address, secure)], &introductions).await.unwrap();
-            let scheme = if secure { "https" } else { "http" };
-            Self {
-                folder: tempfile::tempdir().unwrap(),
-                key: NodeKey::from_seed([n; 32]),
-                url: vec![format!("{scheme}://localhost:{}", address.port())],
-                introductions,
-                _port: port,
-            }
-        }
-
-        async fn found(&self, group: &Group) -> Result<Pins, meet::FoundError> {
-            let limit = Duration::from_secs(20);
-            let founded = meet::founders(self.folder.path(), group, &self.url, &self.key, &self.introductions);
-            tokio::time::timeout(limit, founded).await.unwrap()
-        }
-    }
-
-    async fn three(tls: impl Fn() -> PeerTls) -> (Vec<Founder>, Group) {
-        let mut founders = Vec::new();
-        for n in 1..=3 {
-            founders.push(Founder::new(n, tls()).await);
-        }
-        let members = ["a", "b", "c"].into_iter().zip(&founders);
-        let members = members.map(|(name, founder)| (name.to_owned(), founder.url.clone()));
-        let group = Group {
-            token: "t".to_owned(),
-            members: BTreeMap::from_iter(members),
-        };
-        (founders, group)
-    }
-
-    fn genesis_of(founder: &Founder) -> Vec<u8> {
-        std::fs::read(Pins::genesis_path(founder.folder.path())).unwrap()
-    }
-
-    #[tokio::test]
-    async fn founders_that_know_urls_alone_make_one_genesis() {
-        let dir = tempfile::tempdir().unwrap();
-        let shown = self_signed(dir.path(), vec!["localhost".to_owned()], 1).unwrap();
-        let rules = TlsRules::default();
-        let mutual = || {
-            let server = ServerTls {
-                shown: shown.clone(),
-                client_ca: Some(shown.cert.clone()),
-                revoked: None,
-                rules: rules.clone(),
-            };
-            let client = ClientTls {
-                shown: Some(shown.clone()),
-                trust: Trust::Roots(shown.cert.clone()),
-                rules: rules.clone(),
-            };
-            PeerTls {
-                server: Some(server.config(&[]).unwrap()),
-                client: Some(client.config().unwrap()),
-            }
-        };
-        for tls in [&PeerTls::default as &dyn Fn() -> PeerTls, &mutual] {
-            let (founders, group) = three(tls).await;
-            let all = founders.iter().map(|founder| founder.found(&group));
-            let pins: Vec<Pins> = futures::future::join_all(all)
-                .await
-                .into_iter()
-                .map(Result::unwrap)
-                .collect();
-            assert_eq!(pins[0].members, pins[1].members);
-            assert_eq!(pins[0].acquaintances().count(), 3);
-            assert_eq!(genesis_of(&founders[0]), genesis_of(&founders[1]));
-            assert_eq!(genesis_of(&founders[0]), genesis_of(&founders[2]));
-        }
-    }
-
-    #[tokio::test]
-    async fn who_shows_no_certificate_of_a_peer_learns_nothing_and_tells_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let shown = self_signed(dir.path(), vec!["localhost".to_owned()], 1).unwrap();
-        let server = ServerTls {
-            shown: shown.clone(),
-            client_ca: Some(shown.cert.clone()),
-            revoked: None,
-            rules: TlsRules::default(),
-        };
-        let stranger = ClientTls {
-            shown: None,
-            trust: Trust::Anyone,
-            rules: TlsRules::default(),
-        };
-        let tls = PeerTls {
-            server: Some(server.config(&[]).unwrap()),
-            client: Some(stranger.config().unwrap()),
-        };
-        let (founders, group) = three(|| tls.clone()).await;
-        let all = founders.iter().map(|founder| async {
-            let folder = founder.folder.path();
-            let found = meet::founders(folder, &group, &founder.url, &founder.key, &founder.introductions);
-            tokio::time::timeout(Duration::from_millis(500), found).await.is_err()
-        });
-        assert_eq!(futures::future::join_all(all).await, [true; 3]);
-    }
-
-    #[tokio::test]
-    async fn a_founder_that_lost_its_key_is_told_so() {
-        let (mut founders, group) = three(PeerTls::default).await;
-        let all = founders.iter().map(|founder| founder.found(&group));
-        futures::future::join_all(all)
-            .await
-            .into_iter()
-            .for_each(|pins| drop(pins.unwrap()));
-        founders[2].key = NodeKey::from_seed([9; 32]);
-        let error = founders[2].found(&group).await.unwrap_err();
-        assert!(matches!(error, meet::FoundError::Bootstrapped { .. }), "{error}");
-        // One that was only late is let in.
-        founders[2].key = NodeKey::from_seed([3; 32]);
-        founders[2].found(&group).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_founder_of_another_group_is_waited_for() {
-        let (founders, group) = three(PeerTls::default).await;
-        let other = Group {
-            token: "u".to_owned(),
-            ..group.clone()
-        };
-        let folder = founders[0].folder.path();
-        let waits = meet::founders(
-            folder,
-            &group,
-            &founders[0].url,
-            &founders[0].key,
-            &founders[0].introductions,
-        );
-        let others = futures::future::join(founders[1].found(&other), founders[2].found(&other));
-        tokio::select! {
-            _ = waits => panic!("it made a genesis of members that were started for another group"),
-            () = async { tokio::time::timeout(Duration::from_millis(500), others).await.unwrap_err(); } => {}
-        }
     }
 }

@@ -141,7 +141,7 @@ impl<R: Runtime> Sight<'_, R> {
                 }
                 // The new one counts as one that is not there.
                 let voters = self.voters().count();
-                if voters > 1 && self.healthy() < (voters + 1) / 2 + 1 {
+                if voters > 1 && self.healthy() < voters.div_ceil(2) + 1 {
                     return Err(GroupChangeError::Unhealthy);
                 }
                 Ok(())
@@ -220,13 +220,13 @@ fn standings<'a>(members: impl Iterator<Item = &'a RosterMember>) -> Vec<bool> {
 fn enough_with_one_more(started: &[bool], it_is: bool) -> bool {
     let count = started.iter().filter(|started| **started).count() + usize::from(it_is);
     let members = started.len() + 1;
-    (!it_is && count == 1 && members == 2) || count >= members / 2 + 1
+    (!it_is && count == 1 && members == 2) || count > members / 2
 }
 
 /// Whether a majority of those that stay is started.
 fn enough_without_one(started: &[bool]) -> bool {
     let count = started.iter().filter(|started| **started).count();
-    !started.is_empty() && count >= started.len() / 2 + 1
+    !started.is_empty() && count > started.len() / 2
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use revoada_mesh::consensus::Consensus;
 use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, elapsed};
 
 use super::Word;
+use crate::introduction::MemberStanding;
+use crate::introduction::meet::standing;
 
 /// Runs until the member was removed and the membership is without it.
 pub(crate) async fn keep<R: Runtime>(word: Word, me: NodeId, consensus: Consensus<R>) {
@@ -23,8 +25,10 @@ pub(crate) async fn keep<R: Runtime>(word: Word, me: NodeId, consensus: Consensu
             let since = *removed_since.get_or_insert_with(InstantOf::<R>::now);
             let raft = consensus.view();
             let replicates = raft.voters.contains(&me) || raft.learners.contains(&me);
-            // In a group of two the other one cannot go on without this one's word that it is out.
-            if !replicates || elapsed::<R>(since) > Duration::from_millis(limits::REMOVED_MS_MAX) {
+            // In a group of two the other one cannot go on without this one's word that it is out; and where it is, nobody
+            // may be left who would say so by the log.
+            let late = elapsed::<R>(since) > Duration::from_millis(limits::REMOVED_MS_MAX);
+            if !replicates || late || standing(&pins, me, word.introductions.tls()).await == MemberStanding::Removed {
                 return;
             }
         } else if !pins.members.iter().eq(roster.members()) {

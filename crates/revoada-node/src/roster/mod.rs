@@ -56,6 +56,7 @@ impl AsMember {
             client_urls: self.client_urls.clone(),
             alone: self.alone,
             ready: self.ready.clone(),
+            introductions: self.introductions.clone(),
         }
     }
 
@@ -72,4 +73,5 @@ pub(crate) struct Word {
     pub client_urls: Vec<String>,
     pub alone: bool,
     pub ready: CancellationToken,
+    pub introductions: Arc<Introductions>,
 }

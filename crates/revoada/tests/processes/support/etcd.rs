@@ -34,11 +34,6 @@ impl TestCluster {
             .filter_map(|node| Some(node.config.etcd.as_ref()?.url()));
         urls.collect::<Vec<_>>().join(",")
     }
-
-    /// The URL of one node's etcd face.
-    pub fn etcd_endpoint(&self, node: usize) -> String {
-        self.nodes[node].config.etcd.as_ref().expect("it speaks etcd").url()
-    }
 }
 
 fn free(beside: SocketAddr) -> TcpListener {

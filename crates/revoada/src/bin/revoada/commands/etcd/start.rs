@@ -20,6 +20,7 @@ use revoada_core::topology::{AsAsked, TopologyStrategy};
 use revoada_mesh::identity::{self, KeyFileError};
 use tokio_util::sync::CancellationToken;
 
+use super::flags::FlagError;
 use super::notify;
 use super::settings::Settings;
 use super::urls::Url;
@@ -69,6 +70,9 @@ pub enum StartError {
     /// It stopped by itself.
     #[error("the member has failed: {0}")]
     Failed(String),
+    /// Who its members are.
+    #[error(transparent)]
+    Group(#[from] FlagError),
     /// Something else.
     #[error("{0}")]
     Other(String),
@@ -104,7 +108,6 @@ pub async fn run(settings: &Settings, stop: &CancellationToken) -> Result<End, S
     tracing::info!(
         "local-member-id" = node_name(pins.id),
         "data-dir" = %folder.display(),
-        "initial-cluster" = ?settings.group.members,
         "advertise-client-urls" = ?settings.client_urls(),
         "starting an etcd server"
     );
@@ -162,16 +165,17 @@ async fn introduced(settings: &Settings, key: &NodeKey, us: &Introductions) -> R
         us.returned(&pins, key.id(), founder.and_then(|genesis| genesis.token_digest()));
         return Ok(pins);
     }
+    let group = settings.group.as_ref().map_err(Clone::clone)?;
     let urls = settings.peer_urls();
     if settings.existing {
         tracing::info!("looking for the cluster that this member was added to");
-        return Ok(meet::join(folder, &settings.group, &urls, key, us).await?);
+        return Ok(meet::join(folder, group, &urls, key, us).await?);
     }
     tracing::info!(
-        founders = settings.group.members.len(),
+        founders = group.members.len(),
         "waiting until all founders are introduced to each other"
     );
-    Ok(meet::founders(folder, &settings.group, &urls, key, us).await?)
+    Ok(meet::founders(folder, group, &urls, key, us).await?)
 }
 
 /// Asks the others whether this member still is one: nobody speaks with one that was removed while it was away.
@@ -226,7 +230,8 @@ async fn options(
         learners_max: settings.learners_max,
         timing: settings.timing,
         snapshot_interval: settings.snapshot_count,
-        alone: settings.alone,
+        // One that was never here has nothing to go on with, and begins as etcd does.
+        alone: settings.alone && settings.data_dir.join("log").exists(),
         ready: ready.clone(),
     };
     let options = NodeOptions {

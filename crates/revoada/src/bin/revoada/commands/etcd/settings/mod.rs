@@ -1,17 +1,21 @@
 //! What flags mean: a member's settings, checked as etcd checks them and in its words, since people search for those.
 
+mod face;
+mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use revoada::EtcdOptions;
 use revoada::node::introduction::Group;
-use revoada::node::tls::{CertificateFiles, ClientTls, ServerTls, TlsRules, Trust, self_signed};
+use revoada::node::tls::{ClientTls, ServerTls};
 use revoada::node::{BootError, EtcdListen, EtcdServes};
-use revoada::{AutoCompaction, EtcdOptions};
 
 use super::flags::{FlagError, Given};
 use super::urls::Url;
+use tls::{Files, rules};
 
 /// A member's settings.
 #[derive(Debug, Clone)]
@@ -28,8 +32,8 @@ pub struct Settings {
     pub listen_clients: Vec<(Url, EtcdServes)>,
     /// Where clients reach it.
     pub advertise_clients: Vec<Url>,
-    /// All members, and the token.
-    pub group: Group,
+    /// All members, and the token; or why they make no group, which nobody asks of a member that was introduced before.
+    pub group: Result<Group, FlagError>,
     /// Whether it joins a group that is there.
     pub existing: bool,
     /// Certificates for clients.
@@ -50,22 +54,6 @@ pub struct Settings {
     pub options: EtcdOptions,
     /// Sentences for the log.
     pub warnings: Vec<String>,
-}
-
-/// Certificates of one kind, as they were given.
-#[derive(Debug, Clone)]
-struct Files {
-    shown: Option<CertificateFiles>,
-    client_shown: Option<CertificateFiles>,
-    roots: Option<PathBuf>,
-    asks_clients: bool,
-    revoked: Option<PathBuf>,
-    auto: bool,
-    years: u32,
-    rules: TlsRules,
-    hosts: Vec<String>,
-    /// Where certificates are made, below the member's folder.
-    made_in: &'static str,
 }
 
 fn invalid(what: impl Into<String>) -> FlagError {
@@ -134,10 +122,7 @@ impl Settings {
             url.bind().map_err(invalid)?;
         }
         let token = given.text("initial-cluster-token").to_owned();
-        let group = Group {
-            token,
-            members: members(given, &name, &advertise_peers)?,
-        };
+        let group = members(given, &name, &advertise_peers).map(|members| Group { token, members });
         let existing = match given.text("initial-cluster-state") {
             "new" => false,
             "existing" => true,
@@ -164,7 +149,7 @@ impl Settings {
             learners_max: given.number("max-learners")?,
             alone: given.switch("force-new-cluster")?,
             advertise_clients: urls(given, "advertise-client-urls")?,
-            options: options(given, &mut warnings)?,
+            options: face::options(given, &mut warnings)?,
             name,
             data_dir,
             listen_peers,
@@ -243,8 +228,8 @@ impl Settings {
         let server = secure
             .map(|url| self.peer_tls.server(&self.data_dir, url))
             .transpose()?;
-        let all = self.group.members.values().flatten();
-        let calls = secure.is_some() || all.into_iter().any(|url| url.starts_with("https://"));
+        let mut all = self.group.iter().flat_map(|group| group.members.values()).flatten();
+        let calls = secure.is_some() || all.any(|url| url.starts_with("https://"));
         let client = calls.then(|| self.peer_tls.client(&self.data_dir)).transpose()?;
         Ok((server, client))
     }
@@ -315,243 +300,14 @@ fn timing(given: &Given) -> Result<Option<(Duration, Duration)>, FlagError> {
     )))
 }
 
-/// What the face is told.
-fn options(given: &Given, warnings: &mut Vec<String>) -> Result<EtcdOptions, FlagError> {
-    let defaults = EtcdOptions::default();
-    let bcrypt_cost: u32 = given.number("bcrypt-cost")?;
-    if !(4..=31).contains(&bcrypt_cost) {
-        return Err(invalid(format!("--bcrypt-cost[{bcrypt_cost}] is not from 4 to 31")));
-    }
-    let progress = if given.has("watch-progress-notify-interval") {
-        "watch-progress-notify-interval"
-    } else {
-        "experimental-watch-progress-notify-interval"
-    };
-    Ok(EtcdOptions {
-        quota_bytes: match given.number::<i64>("quota-backend-bytes")? {
-            0 => defaults.quota_bytes,
-            bytes => u64::try_from(bytes).ok(),
-        },
-        auto_compaction: auto_compaction(given)?,
-        token_ttl: token_ttl(given, warnings)?,
-        bcrypt_cost,
-        certificate_names: given.switch("client-cert-auth")?,
-        txn_ops_max: given.number("max-txn-ops")?,
-        request_bytes_max: given.number("max-request-bytes")?,
-        progress_interval: duration(given, progress)?,
-    })
-}
-
-/// A retention without a unit is hours, or revisions.
-fn auto_compaction(given: &Given) -> Result<Option<AutoCompaction>, FlagError> {
-    let retention = given.text("auto-compaction-retention").trim();
-    let number: Option<u64> = retention.parse().ok();
-    match (given.text("auto-compaction-mode"), number) {
-        ("periodic" | "revision", Some(0)) => Ok(None),
-        ("periodic", Some(hours)) => Ok(Some(AutoCompaction::Periodic(Duration::from_secs(
-            hours.saturating_mul(3_600),
-        )))),
-        ("periodic", None) => match duration(given, "auto-compaction-retention")? {
-            Duration::ZERO => Ok(None),
-            age => Ok(Some(AutoCompaction::Periodic(age))),
-        },
-        ("revision", Some(revisions)) => Ok(Some(AutoCompaction::Revisions(revisions))),
-        ("revision", None) => Err(invalid(format!(
-            "error parsing CompactionRetention: {retention:?} is no number"
-        ))),
-        (other, _) => Err(invalid(format!("unknown auto-compaction-mode {other:?}"))),
-    }
-}
-
-/// How long a token is worth something. Tokens are this program's own, whichever kind was asked for: signed, and known to
-/// every member.
-fn token_ttl(given: &Given, warnings: &mut Vec<String>) -> Result<Duration, FlagError> {
-    let usual = Duration::from_secs(given.number("auth-token-ttl")?);
-    let text = given.text("auth-token");
-    let mut parts = text.split(',');
-    match parts.next() {
-        Some("simple" | "") => Ok(usual),
-        Some("jwt") => {
-            let mut ttl = usual;
-            for part in parts {
-                match part.split_once('=') {
-                    Some(("ttl", text)) => {
-                        ttl = go_duration(text)
-                            .ok_or_else(|| invalid(format!("invalid auth options: {text:?} is no duration")))?;
-                    }
-                    Some(("pub-key" | "priv-key" | "sign-method", _)) => {}
-                    _ => return Err(invalid(format!("invalid auth options: {part}"))),
-                }
-            }
-            warnings
-                .push("--auth-token: tokens are signed by a secret of the cluster, not by the keys given".to_owned());
-            Ok(ttl)
-        }
-        _ => Err(invalid(format!("unknown token type {text:?}"))),
-    }
-}
-
-fn rules(given: &Given) -> Result<TlsRules, FlagError> {
-    let version = |name: &'static str| match given.text(name) {
-        "" => Ok(None),
-        "TLS1.2" => Ok(Some(false)),
-        "TLS1.3" => Ok(Some(true)),
-        other => Err(invalid(format!(
-            "unexpected TLS version {other:?}, must be one of: TLS1.2, TLS1.3"
-        ))),
-    };
-    let only_1_3 = version("tls-min-version")? == Some(true);
-    let only_1_2 = version("tls-max-version")? == Some(false);
-    if only_1_2 && only_1_3 {
-        return Err(invalid("min version (TLS1.3) is greater than max version (TLS1.2)"));
-    }
-    let cipher_suites = given.list("cipher-suites");
-    if only_1_3 && !cipher_suites.is_empty() {
-        return Err(invalid(
-            "cipher suites cannot be configured when only TLS1.3 is enabled",
-        ));
-    }
-    Ok(TlsRules {
-        only_1_3,
-        only_1_2,
-        cipher_suites,
-    })
-}
-
-fn pair(given: &Given, cert: &'static str, key: &'static str) -> Result<Option<CertificateFiles>, FlagError> {
-    match (given.some(cert), given.some(key)) {
-        (Some(cert), Some(key)) => Ok(Some(CertificateFiles {
-            cert: cert.into(),
-            key: key.into(),
-        })),
-        (None, None) => Ok(None),
-        _ => Err(invalid(format!(
-            "KeyFile and CertFile must both be present: --{cert} and --{key}"
-        ))),
-    }
-}
-
-impl Files {
-    fn of_clients(given: &Given, rules: TlsRules, years: u32, hosts: Vec<String>) -> Result<Self, FlagError> {
-        Ok(Self {
-            shown: pair(given, "cert-file", "key-file")?,
-            client_shown: None,
-            roots: given.some("trusted-ca-file").map(PathBuf::from),
-            asks_clients: given.switch("client-cert-auth")?,
-            revoked: given.some("client-crl-file").map(PathBuf::from),
-            auto: given.switch("auto-tls")?,
-            years,
-            rules,
-            hosts,
-            made_in: "fixtures/client",
-        })
-    }
-
-    fn of_peers(given: &Given, rules: TlsRules, years: u32, hosts: Vec<String>) -> Result<Self, FlagError> {
-        Ok(Self {
-            shown: pair(given, "peer-cert-file", "peer-key-file")?,
-            client_shown: pair(given, "peer-client-cert-file", "peer-client-key-file")?,
-            roots: given.some("peer-trusted-ca-file").map(PathBuf::from),
-            asks_clients: given.switch("peer-client-cert-auth")?,
-            revoked: given.some("peer-crl-file").map(PathBuf::from),
-            auto: given.switch("peer-auto-tls")?,
-            years,
-            rules,
-            hosts,
-            made_in: "fixtures/peer",
-        })
-    }
-
-    /// Whether certificates are made and not given.
-    fn is_made(&self) -> bool {
-        self.auto && self.shown.is_none()
-    }
-
-    fn shown(&self, data_dir: &Path) -> Result<Option<CertificateFiles>, BootError> {
-        if !self.is_made() {
-            return Ok(self.shown.clone());
-        }
-        let mut hosts = self.hosts.clone();
-        hosts.sort();
-        hosts.dedup();
-        self_signed(&data_dir.join(self.made_in), hosts, self.years).map(Some)
-    }
-
-    /// As etcd, roots alone make clients show a certificate as well.
-    fn server(&self, data_dir: &Path, url: &Url) -> Result<ServerTls, BootError> {
-        let shown = self.shown(data_dir)?.ok_or_else(|| BootError::Certificate {
-            what: format!("TLS key/cert must be provided for the url {url} with HTTPS scheme"),
-        })?;
-        if self.asks_clients && self.roots.is_none() && !self.is_made() {
-            return Err(BootError::Certificate {
-                what:
-                    "clients are to show certificates, and no --trusted-ca-file (or --peer-trusted-ca-file) says whose"
-                        .to_owned(),
-            });
-        }
-        Ok(ServerTls {
-            shown,
-            client_ca: self.roots.clone(),
-            revoked: self.revoked.clone(),
-            rules: self.rules.clone(),
-        })
-    }
-
-    fn client(&self, data_dir: &Path) -> Result<ClientTls, BootError> {
-        let trust = match &self.roots {
-            Some(roots) => Trust::Roots(roots.clone()),
-            None if self.is_made() => Trust::Anyone,
-            None => Trust::System,
-        };
-        Ok(ClientTls {
-            shown: match &self.client_shown {
-                Some(shown) => Some(shown.clone()),
-                None => self.shown(data_dir)?,
-            },
-            trust,
-            rules: self.rules.clone(),
-        })
-    }
-}
-
-/// The value of a flag that is a duration.
-fn duration(given: &Given, name: &'static str) -> Result<Duration, FlagError> {
-    let text = given.text(name);
-    let wrong = || FlagError::Usage(format!("invalid value {text:?} for flag -{name}: it is no duration"));
-    go_duration(text).ok_or_else(wrong)
-}
-
-/// A duration as Go writes it: numbers with units, one behind the other; none where it is no such text.
-fn go_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut nanos) = (text, 0_f64);
-    while !rest.is_empty() {
-        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let unit = match unit {
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3_600e9,
-            _ => return None,
-        };
-        nanos += number.parse::<f64>().ok()? * unit;
-        rest = tail;
-    }
-    (!text.is_empty())
-        .then(|| Duration::try_from_secs_f64(nanos / 1e9).ok())
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use revoada::AutoCompaction;
+    use revoada::node::tls::Trust;
+
+    use super::face::go_duration;
     use super::*;
 
     fn settings(arguments: &[&str]) -> Result<Settings, FlagError> {
@@ -563,17 +319,20 @@ mod tests {
     fn what_is_not_set_is_etcds_default() {
         let settings = settings(&[]).unwrap();
         assert_eq!(settings.data_dir, Path::new("default.etcd"));
-        assert_eq!(settings.group.members["default"], ["http://localhost:2380"]);
+        assert_eq!(
+            settings.group.as_ref().unwrap().members["default"],
+            ["http://localhost:2380"]
+        );
         assert_eq!(settings.client_urls(), ["http://localhost:2379"]);
         assert_eq!((settings.timing, settings.snapshot_count), (None, None));
         let named = self::settings(&["--name=a"]).unwrap();
-        assert_eq!(named.group.members.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(named.group.unwrap().members.keys().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
     fn what_does_not_fit_is_said_in_etcds_words() {
         let cluster = "--initial-cluster=a=http://localhost:2380,b=http://localhost:2381";
-        settings(&["--name=a", cluster]).unwrap();
+        settings(&["--name=a", cluster]).unwrap().group.unwrap();
         for (arguments, says) in [
             (
                 vec!["--listen-client-urls=http://localhost:1"],
@@ -604,7 +363,8 @@ mod tests {
                 "greater than max version",
             ),
         ] {
-            let error = settings(&arguments).unwrap_err().to_string();
+            let error = settings(&arguments).and_then(|settings| settings.group).unwrap_err();
+            let error = error.to_string();
             assert!(error.contains(says), "{arguments:?}: {error}");
         }
     }
@@ -664,10 +424,7 @@ mod tests {
 
     #[test]
     fn durations_are_gos() {
-        let read = |text: &str| {
-            let given = Given::read(&[format!("--watch-progress-notify-interval={text}")], &BTreeMap::new()).unwrap();
-            duration(&given, "watch-progress-notify-interval").map(|duration| duration.as_millis())
-        };
+        let read = |text: &str| go_duration(text).map(|duration| duration.as_millis()).ok_or(());
         assert_eq!(read("10m0s"), Ok(600_000));
         assert_eq!(read("1.5h"), Ok(5_400_000));
         assert_eq!(read("5000000000ns"), Ok(5_000));
