@@ -16,11 +16,12 @@ use revoada_mesh::transport::{Gate, Hello, Refusal, RefusalKind, Transport};
 use crate::positions::{Position, Positions};
 
 pub(crate) struct NodeGate<R: Runtime = Tokio> {
+    pub me: NodeId,
     pub genesis: Arc<Genesis>,
     pub name: String,
     pub address: SocketAddr,
     pub positions: Arc<Positions<R>>,
-    /// The members that this node was told of when it was taken in: until it has heard from them who is one, they are.
+    /// The members that this node was told of when it was taken in: until it has come as far in the log, they are some.
     pub acquaintances: BTreeSet<NodeId>,
     /// The position before consensus runs.
     pub opened_at: (u64, u64),
@@ -119,7 +120,7 @@ impl<R: Runtime> NodeGate<R> {
         );
         match (member, known) {
             (true, _) => Ok(()),
-            (false, false) if self.acquaintances.contains(peer) && self.knows_nobody() => Ok(()),
+            (false, false) if self.acquaintances.contains(peer) && self.is_arriving() => Ok(()),
             (false, true) => Err(Refusal {
                 kind: RefusalKind::Evicted,
                 reason: format!("{them} was evicted from this cluster for good"),
@@ -131,12 +132,12 @@ impl<R: Runtime> NodeGate<R> {
         }
     }
 
-    /// Whether nothing committed has come here yet that says who belongs to the cluster.
-    fn knows_nobody(&self) -> bool {
+    /// Whether this node has not come to the entry yet that makes it a member: what it has applied until then is older than
+    /// what it was told when it was taken in.
+    fn is_arriving(&self) -> bool {
         let consensus = self.consensus.read();
-        consensus
-            .as_ref()
-            .is_none_or(|consensus| consensus.read(|state| !state.roster().is_founded()))
+        let arrived = |consensus: &Consensus<R>| consensus.read(|state| state.roster().of_node(&self.me).is_some());
+        !consensus.as_ref().is_some_and(arrived)
     }
 
     /// `standing` is none before anything committed can be read; then the genesis decides.
@@ -227,6 +228,7 @@ mod tests {
         let declaration = ClusterDeclaration::prove(prescribed_for("quorum-3m", 3).unwrap()).unwrap();
         let founders = (1..=3).map(|n| (id(n), Founder::named(format!("node-{n}"))));
         NodeGate {
+            me: id(1),
             genesis: Arc::new(Genesis::prove(declaration, founders, None).unwrap()),
             name: "node-1".to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
@@ -309,6 +311,22 @@ mod tests {
                 "node {node} at {term}/{index}: {standing:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_node_that_arrives_lets_those_in_that_it_was_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gate = gate(dir.path());
+        let decided = |gate: &NodeGate, standing| {
+            let decided = gate.decide(&id(7), &says(gate, 5, 100), standing);
+            decided.map_err(|refusal| refusal.kind)
+        };
+        assert_eq!(decided(&gate, NOBODY), Err(RefusalKind::UnknownKey));
+        gate.acquaintances.insert(id(7));
+        assert_eq!(decided(&gate, None), Ok(()));
+        // Its log is older than what it was told.
+        assert_eq!(decided(&gate, NOBODY), Ok(()));
+        assert_eq!(decided(&gate, EVICTED), Err(RefusalKind::Evicted));
     }
 
     #[test]

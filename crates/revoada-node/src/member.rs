@@ -84,6 +84,7 @@ impl<R: Runtime> Found<R> {
         let opened = Opened::open(options.consensus)?;
         let positions = Arc::new(Positions::open(files, path));
         let gate = Arc::new(NodeGate {
+            me: options.key.id(),
             genesis: genesis.clone(),
             name: options.name.clone(),
             address: options.address,

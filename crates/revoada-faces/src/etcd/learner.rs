@@ -1,8 +1,12 @@
 //! What a learner answers: its state, and reads that need not be the newest. etcd's learner refuses the rest, since it may
 //! lack most of what was written, and clients go on to another endpoint (server/etcdserver/api/v3rpc/interceptor.go).
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
 use tonic::Status;
 
 use super::EtcdFace;
@@ -19,11 +23,12 @@ pub fn refusal() -> Status {
     Status::failed_precondition("etcdserver: rpc not supported for learner")
 }
 
-/// Whether this is a learner that does not serve what is asked.
-pub fn refuses(face: &EtcdFace, request: &Request) -> bool {
-    let grpc = || {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-    };
-    face.group.is_asked_learner() && grpc() && !SERVED.contains(&request.uri().path())
+/// Refuses what a learner does not serve.
+pub async fn refuse(State(face): State<Arc<EtcdFace>>, request: Request, next: Next) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc && face.group.is_asked_learner() && !SERVED.contains(&request.uri().path()) {
+        return refusal().into_http();
+    }
+    next.run(request).await
 }

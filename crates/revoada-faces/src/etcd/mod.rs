@@ -31,14 +31,13 @@ mod options;
 mod queue;
 mod record;
 mod refusal;
-mod service;
 mod snapshot;
 mod txn;
 mod watch;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, middleware};
 use bytes::Bytes;
 use revoada_core::keyspace::{Answer, Entry, Keyspace as View, Operation, Revision, Version};
 use revoada_core::limits::{ETCD_ANSWER_BYTES_MAX, ETCD_REQUEST_ROOM_BYTES};
@@ -60,7 +59,6 @@ pub use http::{API_VERSION, SERVED_AS};
 pub use options::{AutoCompaction, EtcdOptions};
 use record::Record;
 use refusal::refused;
-use service::Served;
 use watch::{Hub, WatchService};
 
 /// Fills a buffer with random bytes.
@@ -137,18 +135,20 @@ impl EtcdFace {
     pub fn router(self) -> Router {
         let face = Arc::new(self);
         let request_bytes_max = face.options.request_bytes_max.saturating_add(ETCD_REQUEST_ROOM_BYTES);
-        let kv = KvServer::from_arc(face.clone())
-            .max_decoding_message_size(request_bytes_max)
-            .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX);
-        let routes = tonic::service::Routes::new(WatchService(face.clone()))
-            .add_service(LeaseServer::from_arc(face.clone()))
-            .add_service(ClusterServer::from_arc(face.clone()))
-            .add_service(MaintenanceServer::from_arc(face.clone()))
-            .add_service(AuthServer::from_arc(face.clone()))
-            .add_service(LockServer::from_arc(face.clone()))
-            .add_service(ElectionServer::from_arc(face.clone()));
-        let rest = routes.into_axum_router().merge(http::router(face.clone()));
-        Router::new().fallback_service(Served { face, kv, rest })
+        let routes = tonic::service::Routes::new(
+            KvServer::from_arc(face.clone())
+                .max_decoding_message_size(request_bytes_max)
+                .max_encoding_message_size(ETCD_ANSWER_BYTES_MAX),
+        )
+        .add_service(WatchService(face.clone()))
+        .add_service(LeaseServer::from_arc(face.clone()))
+        .add_service(ClusterServer::from_arc(face.clone()))
+        .add_service(MaintenanceServer::from_arc(face.clone()))
+        .add_service(AuthServer::from_arc(face.clone()))
+        .add_service(LockServer::from_arc(face.clone()))
+        .add_service(ElectionServer::from_arc(face.clone()));
+        let learner = middleware::from_fn_with_state(face.clone(), learner::refuse);
+        routes.into_axum_router().layer(learner).merge(http::router(face))
     }
 
     /// A random number.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::cases::{load, put};
 use super::sides::{Pair, Side};
-use super::{Figure, Goal, Sample, Setting, Size, process};
+use super::{Both, Figure, Goal, Sample, Setting, Size, process};
 use crate::bench::page::Promise::AtMost;
 
 const FEW: usize = 1_000;
@@ -38,7 +38,7 @@ pub const FIGURES: &[Figure] = &[
 ];
 
 /// Both grow on a pair of their own. Memory is looked at once, when all keys are there.
-pub fn measure(setting: &Setting, size: &Size) -> Result<(Vec<Sample>, Vec<Sample>, String)> {
+pub fn measure(setting: &Setting, size: &Size) -> Result<Both> {
     let mut pair = Pair::start(setting, "growth")?;
     let (few, _, _) = compared(&mut pair, size, FEW)?;
     let (many, memory, command) = compared(&mut pair, size, size.keys)?;

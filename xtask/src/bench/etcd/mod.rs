@@ -38,6 +38,9 @@ pub struct Plan {
 /// What one measurement of one side gave: a number for each of the case's figures, in their order.
 type Sample = Vec<f64>;
 
+/// The samples of ours and of etcd's, and the command.
+type Both = (Vec<Sample>, Vec<Sample>, String);
+
 /// One side is measured as often as there are rounds, in turns with the other.
 struct Case {
     name: &'static str,
@@ -52,7 +55,7 @@ enum Measure {
     /// On the pair that all cases share, one round of one side at a time. It gives the command too.
     Rounds(fn(&mut Side, &Size) -> Result<(Sample, String)>),
     /// On pairs of its own: a sample of each side for every round.
-    Whole(fn(&Setting, &Size) -> Result<(Vec<Sample>, Vec<Sample>, String)>),
+    Whole(fn(&Setting, &Size) -> Result<Both>),
 }
 
 /// A number, and what it has to be.
