@@ -96,10 +96,14 @@ async fn a_thousand_watchers_of_one_key_and_of_a_thousand_are_each_told_all_of_i
 #[tokio::test]
 async fn a_stream_that_does_not_read_falls_behind_and_misses_nothing() {
     let face = face();
-    // More than a queue holds: 20 watches are told of 400 changes each, 8,000 batches.
+    // More bytes than a queue holds, however few batches they come in: 20 watches are told of 400 times 16 KiB each.
     let (asks, mut answers) = stream(&face, vec![create("a", "b"); 20]).await;
     settle(&asks, &mut answers).await;
-    puts(&face, "a", 400).await;
+    let mut kv = KvClient::new(face.clone());
+    let large = "x".repeat(16 << 10);
+    for _ in 0..400 {
+        kv.put(put("a", &large)).await.unwrap();
+    }
     let expected: Vec<i64> = (2..402).collect();
     for (id, revisions) in told(&mut answers, 20, 400).await {
         assert_eq!(revisions, expected, "watch {id}");
