@@ -325,7 +325,7 @@ impl<'a> Draft<'a> {
 
     /// The voters of the shape that can vote now. A node that has not caught up does not enter, and somebody who votes
     /// today keeps its place for it: never fewer losses survived than today or in the end, and never an even number,
-    /// unless all that changes is that some leave who are lost.
+    /// unless what it is less by are some who leave and are lost.
     fn votable(&mut self, shape: &Shape) -> BTreeSet<NodeId> {
         let current = &self.observed.voters;
         let mut voters = shape.voters.clone();
@@ -344,7 +344,8 @@ impl<'a> Draft<'a> {
         }
         let lost = |voter: &NodeId| self.is_lost(voter);
         let floor = survives(current, lost).min(survives(&shape.voters, lost));
-        let rid_of_the_lost = voters.len() < current.len() && current.difference(&voters).all(lost);
+        let fewer = current.len().saturating_sub(voters.len());
+        let rid_of_the_lost = fewer > 0 && current.difference(&voters).filter(|voter| lost(voter)).count() >= fewer;
         let grown_even = voters.len().is_multiple_of(2) && !current.len().is_multiple_of(2) && !rid_of_the_lost;
         if voters.is_empty() || grown_even || survives(&voters, lost) < floor {
             return current.clone();

@@ -201,6 +201,18 @@ impl<'a> Choice<'a> {
             .filter(|record| is_half_done(self.draft, record))
     }
 
+    /// How many exchanges have only their first half committed: promotions that the membership has not followed, less
+    /// the demotions by exchange that it has not followed.
+    fn owed(&self, is_exchange: impl Fn(&NodeRecord) -> bool) -> usize {
+        let answers = |record: &&NodeRecord| {
+            record.moving == Some(Moving::Demoting)
+                && self.draft.observed.voters.contains(&record.id)
+                && is_exchange(record)
+        };
+        let answered = self.draft.roles.members().filter(answers).count();
+        self.half_done().count().saturating_sub(answered)
+    }
+
     /// Those that could take a place, whether they are ready or not, without those chosen already.
     fn candidates(&self) -> Vec<&'a NodeRecord> {
         let draft = self.draft;
@@ -418,8 +430,9 @@ impl<'a> Choice<'a> {
         let mut kept: Vec<&NodeRecord> = self.leave.drain(..places).collect();
         self.release(&mut kept);
         if (chosen(&self) + kept.len()).is_multiple_of(2) {
-            // By one that enters, or whose promotion is committed already: half of an exchange asks for the other.
-            let enters = !self.fill.is_empty() || self.half_done().next().is_some();
+            // By one that enters, or whose promotion is committed already: half of an exchange asks for the other. Where
+            // both halves are committed, who entered has the place of somebody else. Who forgot may have gone alone.
+            let enters = !self.fill.is_empty() || self.owed(|record| !draft.went_back(&record.id)) > 0;
             let replaced = kept.pop_if(|_| enters);
             match (replaced, self.fill.pop_if(|_| replaced.is_none())) {
                 (Some(replaced), _) => self.leave.insert(0, replaced),
@@ -497,14 +510,7 @@ impl<'a> Choice<'a> {
             }
         };
         // Exchanges of which only the first half is committed come first.
-        let demoted = |record: &&NodeRecord| record.moving == Some(Moving::Demoting);
-        let demoted = draft
-            .roles
-            .members()
-            .filter(demoted)
-            .filter(|record| draft.observed.voters.contains(&record.id));
-        let owed = self.half_done().count().saturating_sub(demoted.count());
-        let (owed, goers) = goers.split_at(owed.min(goers.len()));
+        let (owed, goers) = goers.split_at(self.owed(|_| true).min(goers.len()));
         let mut changes: Vec<Change> = owed.iter().map(demotion).collect();
         for index in 0..self.fill.len().max(goers.len()) {
             let goer = goers.get(index);
