@@ -143,8 +143,7 @@ impl<R: Runtime> Driver<R> {
 
     fn remember(&self, raft: &RaftView) {
         // Only what a node can never lose counts, or an honest one would be refused after a crash: what it says that it
-        // keeps, and what the leader knows to be synced there, of that only what is committed, since the rest may yet
-        // be cut off.
+        // keeps, and what the leader knows to be synced there.
         for (id, peer) in self.view.borrow().iter() {
             self.positions.saw(
                 *id,
@@ -154,15 +153,7 @@ impl<R: Runtime> Driver<R> {
                 },
             );
         }
-        for (id, index) in raft.matched.iter().filter(|(id, _)| **id != self.me) {
-            self.positions.saw(
-                *id,
-                Position {
-                    term: 0,
-                    index: *index.min(&raft.applied),
-                },
-            );
-        }
+        self.positions.saw_replicated(&self.me, raft);
         // A node that votes no longer may come back with an empty log. One that does not know who votes, because it
         // replicates nothing, forgets nobody.
         let known = !raft.voters.is_empty();

@@ -51,6 +51,10 @@ impl<R: Runtime> Gate for NodeGate<R> {
     }
 
     fn admit(&self, peer: &NodeId, hello: &Hello) -> Result<(), Refusal> {
+        // A voter may be back sooner than the driver has looked at how far replication had come.
+        if let Some(consensus) = &*self.consensus.read() {
+            self.positions.saw_replicated(&self.me, &consensus.view());
+        }
         let standing = self.standing(peer);
         let decided = self.decide(peer, hello, standing);
         let went_back = decided

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use revoada_attest::NodeId;
+use revoada_mesh::consensus::RaftView;
 use revoada_mesh::disk_id::DiskId;
 use revoada_mesh::files::{Files, read_whole, replace, replace_durably};
 use revoada_mesh::runtime::{Instant as _, InstantOf, Runtime, Ticks, Tokio, elapsed};
@@ -163,6 +164,20 @@ impl<R: Runtime> Positions<R> {
         if next != *position {
             *position = next;
             known.changed = true;
+        }
+    }
+
+    /// Remembers how far the leader's replication has come on every node but `me`: to what is synced there, and of that
+    /// only what is committed, since the rest may yet be cut off. Nothing where `me` does not lead.
+    pub fn saw_replicated(&self, me: &NodeId, raft: &RaftView) {
+        for (node, index) in raft.matched.iter().filter(|(node, _)| *node != me) {
+            self.saw(
+                *node,
+                Position {
+                    term: 0,
+                    index: *index.min(&raft.applied),
+                },
+            );
         }
     }
 

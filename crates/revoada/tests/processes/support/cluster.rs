@@ -338,7 +338,18 @@ impl TestCluster {
     /// The same, of a cluster that takes its time before it finds a node lost: one that is killed and started again at
     /// once, on a busy machine too, is back before it is replaced.
     pub async fn start_patient(topology: &str, count: usize) -> Self {
+        let cadence = prescribed_for(topology, count)
+            .unwrap()
+            .strategy
+            .membership
+            .gossip_cadence;
+        Self::start_patient_that_gossips(cadence, topology, count).await
+    }
+
+    /// The same, at a cadence of gossip that is not the prescribed one.
+    pub async fn start_patient_that_gossips(cadence: Duration, topology: &str, count: usize) -> Self {
         let mut draft = prescribed_for(topology, count).unwrap();
+        draft.strategy.membership.gossip_cadence = cadence;
         draft.strategy.membership.failsafe_timeout = Duration::from_secs(10);
         draft.strategy.reconciliation = Duration::from_secs(11);
         let mut cluster = Self::prepare_declared(draft, &vec![own_loopback(); count]);
