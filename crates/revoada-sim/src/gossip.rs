@@ -215,6 +215,8 @@ async fn look(
     view: watch::Sender<View<Sim>>,
 ) {
     let mut detector = Detector::new(judgement);
+    // What is on the board of each place, as far as it was read: with many nodes most say what they said before.
+    let mut read: BTreeMap<Place, (u64, Told)> = BTreeMap::new();
     let mut ticks = Ticks::<Sim>::every(judgement.interval / 2);
     loop {
         ticks.tick().await;
@@ -223,39 +225,46 @@ async fn look(
         view.send_if_modified(|view| {
             let mut changed = false;
             for (place, known) in &state.known {
-                let Some((id, facts)) = board.get(*place, known.version) else {
+                let is_new = read.get(place).is_none_or(|(version, _)| *version != known.version);
+                if is_new && let Some(told) = board.get(*place, known.version) {
+                    read.insert(*place, (known.version, told));
+                }
+                let Some((_, (id, facts))) = read.get(place) else {
                     continue;
                 };
-                if id == state.id || view.get(&id).is_some_and(|peer| peer.generation > known.generation) {
+                let id = *id;
+                let mut peer = view.get_mut(&id);
+                if id == state.id || peer.as_ref().is_some_and(|peer| peer.generation > known.generation) {
                     continue;
                 }
                 detector.saw(id, known.generation, known.heartbeat, now);
                 let membership = detector.judge(&id, now);
                 let address: SocketAddr = address_of(*place);
                 book.learn(id, address);
-                book.told_that_it_leads(id, &facts);
-                let since = match view.get(&id) {
+                book.told_that_it_leads(id, facts);
+                let since = match &peer {
                     Some(peer) if peer.membership == membership => peer.since,
                     _ => now,
                 };
-                match view.get_mut(&id) {
-                    Some(peer)
-                        if (peer.since, peer.address, peer.generation) == (since, address, known.generation)
-                            && peer.membership == membership
-                            && peer.facts == *facts => {}
-                    _ => {
-                        changed = true;
-                        view.insert(
-                            id,
-                            Peer {
-                                membership,
-                                since,
-                                address,
-                                facts: (*facts).clone(),
-                                generation: known.generation,
-                            },
-                        );
-                    }
+                let is_same = peer.as_ref().is_some_and(|peer| {
+                    (peer.since, peer.address, peer.generation) == (since, address, known.generation)
+                        && peer.membership == membership
+                        && peer.facts == **facts
+                });
+                if is_same {
+                    continue;
+                }
+                changed = true;
+                let newest = Peer {
+                    membership,
+                    since,
+                    address,
+                    facts: (**facts).clone(),
+                    generation: known.generation,
+                };
+                match &mut peer {
+                    Some(peer) => **peer = newest,
+                    None => drop(view.insert(id, newest)),
                 }
             }
             changed

@@ -33,6 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const PREFIX: &str = "k";
 /// How many they are.
 const KEYS: u64 = 7;
+/// With more nodes than these most neither vote nor replicate, and make whoever reads wait until they refuse: clients that
+/// asked any node would do next to nothing else.
+const CROWD: usize = 10;
+/// How many of a thousand questions go to any node there, all others to those that replicate.
+const ASKED_AT_RANDOM_PERMILLE: u64 = 100;
 
 /// What clients share.
 #[derive(Clone)]
@@ -127,7 +132,12 @@ impl Clients {
     }
 
     fn somebody(&self, chance: &mut Chance) -> Option<(Place, Running)> {
-        let running: Vec<_> = self.cluster.all_running().into_iter().collect();
+        let mut running: Vec<_> = self.cluster.all_running().into_iter().collect();
+        if running.len() > CROWD && !chance.permille(ASKED_AT_RANDOM_PERMILLE) {
+            let replicates = |running: &Running| !running.consensus().view().voters.is_empty();
+            let any = running.iter().any(|(_, running)| replicates(running));
+            running.retain(|(_, running)| !any || replicates(running));
+        }
         (!running.is_empty()).then(|| chance.pick(&running).clone())
     }
 
