@@ -11,9 +11,8 @@ use revoada_mesh::keyspace::Clock;
 use revoada_store::{Check, StoreBackend};
 use tokio::runtime::Handle;
 
-use crate::config::NodeConfig;
-
 use super::{BUFFER_BYTES, Backup, BackupError, BackupFolder};
+use crate::config::NodeConfig;
 
 /// How long to wait after each failure in a row.
 #[derive(Debug, Default)]
