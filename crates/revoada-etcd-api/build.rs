@@ -3,7 +3,14 @@
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto"];
+    let files = [
+        "kv.proto",
+        "lease.proto",
+        "auth.proto",
+        "rpc.proto",
+        "lock.proto",
+        "election.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={}", Path::new("proto").join(file).display());
     }

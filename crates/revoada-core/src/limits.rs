@@ -313,3 +313,13 @@ pub const LEADER_MOVES_MS_MAX: u64 = 3_000;
 pub const ETCD_FRAGMENT_BYTES: usize = DOCUMENT_BYTES_MAX;
 /// After how long of silence a watch that wants it is told of progress, in milliseconds (etcd: ten minutes).
 pub const ETCD_WATCH_PROGRESS_MS: u64 = 600_000;
+/// How many backups of its own a writer keeps where nothing else is said.
+pub const BACKUPS_KEPT: usize = 20;
+/// The shortest time between two backups.
+pub const BACKUP_EVERY_MIN: Duration = Duration::from_secs(1);
+/// After how long a backup that failed is tried again at first; each time it is doubled.
+pub const BACKUP_RETRY_MIN: Duration = Duration::from_secs(1);
+/// After how long it is tried again at most.
+pub const BACKUP_RETRY_MAX: Duration = Duration::from_secs(300);
+/// The longest name of a cluster or a writer in the name of a backup, in bytes; the rest is cut off.
+pub const BACKUP_LABEL_BYTES_MAX: usize = 60;

@@ -9,6 +9,12 @@ pub mod mvccpb {
     tonic::include_proto!("mvccpb");
 }
 
+/// Leases as they are stored.
+#[allow(missing_docs, reason = "generated")]
+pub mod leasepb {
+    tonic::include_proto!("leasepb");
+}
+
 /// Users, roles, permissions.
 #[allow(missing_docs, reason = "generated")]
 pub mod authpb {

@@ -98,6 +98,7 @@ impl<R: Runtime> RaftKeyspace<R> {
         let id = (self.restore_id)();
         let mut first = true;
         let mut entries = restore.entries.into_iter().peekable();
+        let mut numbers = restore.numbers.into_iter();
         let mut leases = restore.leases.into_iter().flat_map(parts_of).peekable();
         while first || entries.peek().is_some() || leases.peek().is_some() {
             let mut room = limits::BATCH_BYTES_MAX;
@@ -106,12 +107,15 @@ impl<R: Runtime> RaftKeyspace<R> {
                 room = room.saturating_sub(if fits { bytes } else { 0 });
                 fits
             };
-            let entries = iter::from_fn(|| entries.next_if(|(key, value)| fits(key.len() + value.len()))).collect();
+            let entries = iter::from_fn(|| entries.next_if(|(key, value)| fits(key.len() + value.len())));
+            let entries: Vec<_> = entries.collect();
+            let numbers = numbers.by_ref().take(entries.len()).collect();
             let leases = iter::from_fn(|| leases.next_if(|lease| fits(lease_bytes(lease)))).collect();
             self.run(Command::Stage {
                 id,
                 first,
                 entries,
+                numbers,
                 leases,
             })
             .await?;

@@ -22,6 +22,7 @@ use revoada_store::{Check, ClusterAdmin, GroupChangeError, StoreBackend};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::backup::Standing;
 use crate::driver::{Driver, StepError, WishError};
 use crate::node::Stop;
 use crate::roster;
@@ -38,6 +39,7 @@ pub(crate) struct Admin<R: Runtime = Tokio> {
     pub address: std::net::SocketAddr,
     pub facts: watch::Receiver<Facts>,
     pub store: Arc<dyn StoreBackend>,
+    pub backups: Option<Arc<Standing>>,
     pub stop: watch::Sender<Option<Stop>>,
 }
 
@@ -507,6 +509,8 @@ impl<R: Runtime> ClusterAdmin for Admin<R> {
                 detail: why.join("; "),
             });
         }
+        let now_ms = (self.driver.clock_ms)();
+        checks.extend(self.backups.iter().map(|backups| backups.check(now_ms)));
         checks.extend(backend.checks.iter().cloned());
         Ok(HealthReport {
             healthy: checks.iter().all(|check| check.ok),

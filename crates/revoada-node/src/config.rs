@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use revoada_core::limits;
 use serde::{Deserialize, Serialize};
 
 /// A node's configuration file, in YAML or JSON. Unknown fields are errors; relative paths are relative to the file.
@@ -39,6 +41,9 @@ pub struct NodeConfig {
     /// The etcd face; where absent it is not served, whatever the declaration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdConfig>,
+    /// Backups that it makes beside its work; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupConfig>,
     /// Whether an operator started this process, so that the loss before it does not count as flapping.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub operator: bool,
@@ -64,6 +69,50 @@ pub struct EtcdConfig {
     /// Its certificates. Without them it is served in the clear, which only the loopback address may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<EtcdTls>,
+}
+
+/// Backups: snapshots in a folder, each verified after it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupConfig {
+    /// How often, as `6h`.
+    #[serde(with = "every")]
+    pub every: Duration,
+    /// How many of its own are kept; older ones are deleted.
+    #[serde(default = "kept")]
+    pub keep: usize,
+    /// The folder, which has to be there; several nodes may share one.
+    pub to: PathBuf,
+}
+
+const fn kept() -> usize {
+    limits::BACKUPS_KEPT
+}
+
+/// A time between two backups, as people write it.
+mod every {
+    use std::time::Duration;
+
+    use revoada_core::limits;
+    use serde::de::{Deserialize as _, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(every: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*every))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let every = humantime::parse_duration(&text)
+            .map_err(|error| D::Error::custom(format_args!("every: {text:?} is no duration such as 6h: {error}")))?;
+        if every < limits::BACKUP_EVERY_MIN {
+            return Err(D::Error::custom(
+                "every: a second is the shortest time between two backups",
+            ));
+        }
+        Ok(every)
+    }
 }
 
 /// Certificates of the etcd face: files in PEM.
@@ -133,6 +182,9 @@ impl NodeConfig {
         self.folder = base.join(&self.folder);
         self.genesis = base.join(&self.genesis);
         self.control = self.control.map(|path| base.join(path));
+        if let Some(backup) = &mut self.backup {
+            backup.to = base.join(&backup.to);
+        }
         if let Some(tls) = self.etcd.as_mut().and_then(|etcd| etcd.tls.as_mut()) {
             tls.cert = base.join(&tls.cert);
             tls.key = base.join(&tls.key);
@@ -171,6 +223,20 @@ mod tests {
         assert!(config.folder.is_absolute() && config.folder.ends_with("data"));
         assert_eq!(config.control_socket(), config.folder.join("control.sock"));
         assert_eq!(config.address(), config.listen);
+    }
+
+    #[test]
+    fn backups_are_every_so_often_and_twenty_are_kept() {
+        let config = load(&format!("{LEAST}backup: {{ every: 6h, to: backups }}\n")).unwrap();
+        let backup = config.backup.clone().unwrap();
+        assert_eq!((backup.every, backup.keep), (Duration::from_secs(21_600), 20));
+        assert!(backup.to.is_absolute() && backup.to.ends_with("backups"));
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<NodeConfig>(&written).unwrap(), config);
+        for every in ["0s", "10ms", "often", "-1h"] {
+            let error = load(&format!("{LEAST}backup: {{ every: {every}, to: b }}\n")).unwrap_err();
+            assert!(error.to_string().contains("every"), "{error}");
+        }
     }
 
     #[test]

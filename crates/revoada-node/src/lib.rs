@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod admin;
+pub mod backup;
 mod boot;
 pub mod config;
 mod driver;
@@ -26,7 +27,7 @@ pub mod tls;
 mod witness;
 
 pub use boot::BootError;
-pub use listen::{Caller, EtcdListen, EtcdServes, ListenError, PeerCertificate};
+pub use listen::{Caller, ETCD_PATH, EtcdListen, EtcdServes, ListenError, PeerCertificate};
 pub use node::{Entropy, EtcdParts, Faces, Node, NodeOptions, Parts, Running, Stopped};
 pub use revoada_mesh::log::{LogOptions, ScriptedFaults};
 pub use roster::AsMember;

@@ -14,13 +14,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::RwLock;
 use revoada_attest::Digest;
 use revoada_core::limits;
+use rustix::net::RecvFlags;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,9 @@ pub struct Caller {
 
 /// Why a listener could not be opened.
 pub type ListenError = BootError;
+
+/// Where the etcd face is on the control socket, over HTTP/2.
+pub const ETCD_PATH: &str = "/v1/etcd";
 
 /// What answers requests now: it changes while the node boots.
 pub(crate) type Slot = Arc<RwLock<Router>>;
@@ -129,10 +134,14 @@ pub(crate) async fn serve_control(listener: UnixListener, slot: Slot, stop: Canc
         let (slot, stop) = (slot.clone(), stop.clone());
         tokio::spawn(async move {
             let _place = place;
-            serve(TokioIo::new(stream), slot, stop, move |_| {
-                caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why))
-            })
-            .await;
+            let caller = move |_: &_| caller.clone().map_err(|why| (StatusCode::FORBIDDEN, why));
+            let limit = Duration::from_millis(limits::HEADER_MS_MAX);
+            match tokio::time::timeout(limit, speaks_http2(&stream)).await {
+                Ok(Ok(true)) => serve_http2(TokioIo::new(stream), slot, stop, caller).await,
+                Ok(Ok(false)) => serve(TokioIo::new(stream), slot, stop, caller).await,
+                // Silent, or gone.
+                Ok(Err(_)) | Err(_) => {}
+            }
         });
     }
 }
@@ -224,20 +233,7 @@ where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     A: Fn(&Request<hyper::body::Incoming>) -> Result<Caller, (StatusCode, String)> + Send + Sync + 'static,
 {
-    let authorise = Arc::new(authorise);
-    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (slot, authorise) = (slot.clone(), authorise.clone());
-        async move {
-            let caller = match authorise(&request) {
-                Ok(caller) => caller,
-                Err((status, why)) => return Ok(denied(status, &why)),
-            };
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(caller);
-            let router = slot.read().clone();
-            router.oneshot(request).await
-        }
-    });
+    let service = answer(slot, authorise);
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits::HEADER_MS_MAX))
@@ -253,6 +249,85 @@ where
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             // What was being answered is answered; what streams is told to end by whoever serves it.
+            drop(tokio::time::timeout(Duration::from_millis(limits::GOODBYE_MS_MAX), connection).await);
+        }
+    }
+}
+
+/// Whether a client speaks HTTP/2 without having been told to: its first bytes say so (RFC 9113 §3.4). They are left to be
+/// read.
+async fn speaks_http2(stream: &UnixStream) -> io::Result<bool> {
+    const BEGINS: &[u8; 3] = b"PRI";
+    loop {
+        stream.readable().await?;
+        let peeked = stream.try_io(Interest::READABLE, || {
+            let mut begins = [0; BEGINS.len()];
+            let (count, _) = rustix::net::recv(stream, &mut begins, RecvFlags::PEEK)?;
+            Ok((count, begins))
+        });
+        match peeked {
+            Ok((count, begins)) if begins[..count] != BEGINS[..count] || count == 0 => return Ok(false),
+            Ok((count, _)) if count == BEGINS.len() => return Ok(true),
+            // A client that sends single bytes: what is there stays readable.
+            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The service of a connection: what is in `slot`, for whom `authorise` lets in.
+fn answer<A>(
+    slot: Slot,
+    authorise: A,
+) -> impl hyper::service::Service<
+    Request<hyper::body::Incoming>,
+    Response = Response,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> + Send
++ 'static
+where
+    A: Fn(&Request<hyper::body::Incoming>) -> Result<Caller, (StatusCode, String)> + Send + Sync + 'static,
+{
+    let authorise = Arc::new(authorise);
+    hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (slot, authorise) = (slot.clone(), authorise.clone());
+        async move {
+            let caller = match authorise(&request) {
+                Ok(caller) => caller,
+                Err((status, why)) => return Ok(denied(status, &why)),
+            };
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(caller);
+            let router = slot.read().clone();
+            router.oneshot(request).await
+        }
+    })
+}
+
+/// As [`serve`], for clients that speak HTTP/2 (gRPC).
+async fn serve_http2<I, A>(io: TokioIo<I>, slot: Slot, stop: CancellationToken, authorise: A)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    A: Fn(&Request<hyper::body::Incoming>) -> Result<Caller, (StatusCode, String)> + Send + Sync + 'static,
+{
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits::ETCD_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::ETCD_CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(Some(Duration::from_millis(limits::ETCD_PING_MS)))
+        .keep_alive_timeout(Duration::from_millis(limits::ETCD_PING_MS))
+        .serve_connection(io, answer(slot, authorise));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a connection of the control socket broke");
+            }
+        }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
             drop(tokio::time::timeout(Duration::from_millis(limits::GOODBYE_MS_MAX), connection).await);
         }
     }

@@ -23,6 +23,7 @@ use revoada_store::{ClusterAdmin, StoreBackend};
 use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, Admin};
+use crate::backup::Standing;
 use crate::driver::{Driver, Spoke};
 use crate::gate::NodeGate;
 use crate::node::Stop;
@@ -173,6 +174,8 @@ pub struct Surroundings<R: Runtime = Tokio> {
     pub store: Arc<dyn StoreBackend>,
     /// Why this member was made the only voter, if it was.
     pub recovery: Option<String>,
+    /// How the backups stand that its host makes, if it makes any.
+    pub backups: Option<Arc<Standing>>,
 }
 
 /// A member at work.
@@ -236,6 +239,7 @@ impl<R: Runtime> Member<R> {
             address: self.address,
             facts: facts.clone(),
             store: surroundings.store,
+            backups: surroundings.backups,
             stop,
         });
         let forward = self.consensus.forward_handler(admin::extra(admin.clone()));

@@ -99,6 +99,17 @@ pub(crate) fn text<R: Runtime>(driver: &Driver<R>, admin: &Arc<Admin<R>>) -> Str
         "Losses of control-plane nodes that leave a quorum",
         redundancy.survives,
     );
+    if let Some(backups) = &admin.backups {
+        let (age_s, failures) = backups.figures((driver.clock_ms)());
+        if let Some(age_s) = age_s {
+            gauge("revoada_backup_age_seconds", "The age of the newest good backup", age_s);
+        }
+        gauge(
+            "revoada_backup_failures",
+            "Backups that failed since the start",
+            failures,
+        );
+    }
     let figures = admin.facts.borrow().clone();
     gauge(
         "revoada_process_resident_memory_bytes",

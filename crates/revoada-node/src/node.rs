@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use doors::bind;
 use doors::{Listener, etcd_listeners};
 
+use crate::backup;
 use crate::boot::BootError;
 use crate::config::{EtcdConfig, NodeConfig};
 use crate::gate::VERSION;
@@ -496,6 +497,7 @@ impl Services {
         let keyspace = Arc::new(raft_keyspace(options, member.consensus()));
         let store = open_store(options, &genesis, keyspace.clone()).await?;
         let (stopping, stopping_seen) = watch::channel(false);
+        let backups = backup::of(config, &genesis, started_ms);
         let Working {
             admin,
             metrics,
@@ -511,8 +513,9 @@ impl Services {
             resident_bytes,
             store: store.clone(),
             recovery,
+            backups: backups.clone(),
         });
-        let router = options.faces.serve(Parts {
+        let mut router = options.faces.serve(Parts {
             store: store.clone(),
             admin: admin.clone(),
             metrics: metrics.clone(),
@@ -549,7 +552,7 @@ impl Services {
                 facts: telling,
                 by_name,
             };
-            let router = options.faces.serve_etcd(EtcdParts {
+            let served = options.faces.serve_etcd(EtcdParts {
                 keyspace,
                 group: Arc::new(group),
                 clock_ms: options.clock_ms.clone(),
@@ -558,8 +561,10 @@ impl Services {
                 stopping: stopping_seen,
             });
             for listener in etcd {
-                tasks.spawn(listener.serve(router.clone(), listeners.clone()));
+                tasks.spawn(listener.serve(served.clone(), listeners.clone()));
             }
+            // For operators, on the control socket: whoever calls there needs no user of etcd's.
+            router = router.nest_service(listen::ETCD_PATH, served);
         }
         let removed = options.as_member.as_ref().map(|as_member| {
             as_member.introductions.host(Host {
@@ -577,6 +582,9 @@ impl Services {
         });
         for task in doing {
             tasks.spawn(task);
+        }
+        if let Some(standing) = backups {
+            tasks.spawn(backup::keep(standing, store.clone(), options.clock_ms.clone()));
         }
         *slot.write() = router;
         Ok(Self {

@@ -356,6 +356,7 @@ impl Cluster {
             resident_bytes: || 1,
             store: store.clone(),
             recovery: None,
+            backups: None,
         });
         let mut handlers = working.handlers;
         handlers.insert(Protocol::Gossip, gossip.handler());

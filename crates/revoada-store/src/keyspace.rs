@@ -134,17 +134,22 @@ pub struct SnapshotExtras {
 impl SnapshotExtras {
     /// What every keyspace that has more than resources adds: the keys beside them, and their leases.
     pub fn of(view: &View) -> Self {
-        let leases: Vec<_> = view.leases().map(|lease| (lease.id, lease.ttl_ms)).collect();
-        let content = cbor4ii::serde::to_vec(Vec::new(), &leases)
-            .unwrap_or_else(|_| unreachable!("a vector takes every write, and numbers have no keys that CBOR lacks"));
         Self {
             declaration: String::new(),
             spaces: space::ALL.map(Bytes::from_static).into(),
             sections: vec![crate::keyspace_backend::SnapshotSection {
                 name: section::LEASES.to_owned(),
-                content: content.into(),
+                content: Self::leases_of(view),
             }],
         }
+    }
+
+    /// The section of leases of a view: those that its keys are attached to.
+    pub(crate) fn leases_of(view: &View) -> Bytes {
+        let leases: Vec<_> = view.leases().map(|lease| (lease.id, lease.ttl_ms)).collect();
+        cbor4ii::serde::to_vec(Vec::new(), &leases)
+            .unwrap_or_else(|_| unreachable!("a vector takes every write, and numbers have no keys that CBOR lacks"))
+            .into()
     }
 }
 

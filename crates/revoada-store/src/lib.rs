@@ -32,6 +32,9 @@ pub use error::*;
 pub use folder::{FolderBackend, FolderConfig, FolderKeyspace, OpenFolderError};
 pub use group::{GroupChange, GroupChangeError, GroupChanged, GroupMember, MoveLeaderError, RaftGroup, Standing};
 pub use keyspace::{Consistency, KeyEventStream, KeyEvents, Keyspace, KeyspaceError, SnapshotExtras, watch_keys};
-pub use keyspace_backend::{KeyspaceBackend, SnapshotSection, WholeSnapshot, read_snapshot, write_snapshot};
+pub use keyspace_backend::{
+    KeyspaceBackend, SnapshotSection, WholeSnapshot, read_snapshot, verify_snapshot, write_first_snapshot,
+    write_snapshot,
+};
 pub use memory::{MemoryBackend, MemoryKeyspace, stamp};
 pub use watch::{WatchEvent, WatchRequest, WatchStream};

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use revoada_core::error::ErrorKind;
-use revoada_faces::etcd::{CertificateName, EtcdFace, EtcdOptions};
+use revoada_faces::etcd::{CertificateName, EtcdFace, EtcdOptions, Operator};
 use revoada_faces::native::{Caller, Failure, NativeFace, boot_failed};
 use revoada_node::{EtcdParts, Faces, Parts, PeerCertificate};
 
@@ -33,10 +33,11 @@ impl Faces for NativeFaces {
             .with_stopping(parts.stopping)
             .with_options(self.etcd.clone());
         tokio::spawn(face.clone().keep_house());
+        let router = face.router().layer(middleware::from_fn(admit_operator));
         if self.etcd.certificate_names {
-            face.router().layer(middleware::from_fn(name_by_certificate))
+            router.layer(middleware::from_fn(name_by_certificate))
         } else {
-            face.router()
+            router
         }
     }
 
@@ -52,6 +53,14 @@ impl Faces for NativeFaces {
 async fn introduce(mut request: Request, next: Next) -> Response {
     if let Some(caller) = request.extensions().get::<revoada_node::Caller>().cloned() {
         request.extensions_mut().insert(Caller::operator(caller.who));
+    }
+    next.run(request).await
+}
+
+/// Tells the etcd face that an operator calls: only the listeners of the native face name callers, and let in no other.
+async fn admit_operator(mut request: Request, next: Next) -> Response {
+    if request.extensions().get::<revoada_node::Caller>().is_some() {
+        request.extensions_mut().insert(Operator);
     }
     next.run(request).await
 }

@@ -24,6 +24,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("revoada-store", &["revoada-core"]),
     ("revoada-mesh", &["revoada-store", "revoada-core", "revoada-attest"]),
     ("revoada-etcd-api", &[]),
+    (
+        "revoada-bridges",
+        &["revoada-etcd-api", "revoada-store", "revoada-core"],
+    ),
     ("revoada-faces", &["revoada-etcd-api", "revoada-store", "revoada-core"]),
     (
         "revoada-node",
@@ -46,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "revoada-node",
             "revoada-sim",
             "revoada-faces",
+            "revoada-bridges",
             "revoada-mesh",
             "revoada-store",
             "revoada-core",

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use revoada_attest::planted::{Bug, is_planted};
 
-use super::Keyspace;
 use super::check::{self, Path};
 use super::entry::{Entry, KeyRange, LeaseId, NO_LEASE, Revision, Version};
 use super::history::Change;
-use super::operation::{Answer, Op, OpResult, Operation, Outcome, Restore, Txn, TxnAnswer};
+use super::operation::{Answer, EntryNumbers, Op, OpResult, Operation, Outcome, Restore, Txn, TxnAnswer};
 use super::refused::OperationRefused;
+use super::{FIRST_REVISION, Keyspace};
 use crate::limits::{LEASE_TTL_MS_MAX, LEASES_MAX, RESTORE_REVISION_MAX};
 
 /// The revision that is being written, and how many changes it has so far.
@@ -308,6 +308,9 @@ impl Keyspace {
     }
 
     fn restore(&mut self, restore: Restore) -> Result<Answer, OperationRefused> {
+        if !restore.numbers.is_empty() {
+            return self.found(restore);
+        }
         let above = if is_planted(Bug::RevisionIsReused) {
             restore.revision
         } else {
@@ -362,6 +365,64 @@ impl Keyspace {
         self.compacted = self.revision;
         self.history.cut(self.revision + 1);
         Ok(answer)
+    }
+
+    /// Begins with entries that keep their numbers, where there is nothing yet.
+    fn found(&mut self, restore: Restore) -> Result<Answer, OperationRefused> {
+        if self.revision != FIRST_REVISION || !self.current.is_empty() {
+            return Err(OperationRefused::NotNew {
+                revision: self.revision,
+            });
+        }
+        if restore.revision >= RESTORE_REVISION_MAX {
+            return Err(OperationRefused::NoRevisionLeft {
+                revision: restore.revision,
+            });
+        }
+        let leases = self.restored_leases(&restore)?;
+        let mut numbers = restore.numbers.iter().copied();
+        let mut sorted = BTreeMap::new();
+        for (key, value) in &restore.entries {
+            check::key_size(key)?;
+            check::value_size(value)?;
+            if !restore.replaces(key) {
+                return Err(OperationRefused::OutsidePrefix { key: key.clone() });
+            }
+            let fit = |numbers: &EntryNumbers| {
+                let within = FIRST_REVISION < numbers.create_revision && numbers.mod_revision <= restore.revision;
+                within && numbers.create_revision <= numbers.mod_revision && numbers.version > 0
+            };
+            let unfit = || OperationRefused::EntryNumbers { key: key.clone() };
+            let numbers = numbers.next().filter(fit).ok_or_else(unfit)?;
+            let version = Version {
+                create_revision: numbers.create_revision,
+                mod_revision: numbers.mod_revision,
+                version: numbers.version,
+                lease: leases.get(key).copied().unwrap_or(NO_LEASE),
+                value: value.clone(),
+            };
+            if sorted.insert(key.clone(), version).is_some() {
+                return Err(OperationRefused::DuplicateKey { key: key.clone() });
+            }
+        }
+        let entries = sorted.len() as u64;
+        for lease in &restore.leases {
+            if !self.leases.contains(lease.id) {
+                let end = restore.now_ms.saturating_add(lease.ttl_ms);
+                self.leases.insert(lease.id, lease.ttl_ms, end);
+            }
+        }
+        for (key, version) in sorted {
+            self.data_bytes += (key.len() + version.value.len()) as u64;
+            if version.lease != NO_LEASE {
+                self.leases.attach(version.lease, key.clone());
+            }
+            self.current.insert(key, Arc::new(version));
+        }
+        self.revision = restore.revision;
+        self.compacted = self.revision;
+        self.history.cut(self.revision + 1);
+        Ok(Answer::Restored { deleted: 0, entries })
     }
 
     /// Which lease each key of a restore is attached to, where leases can be granted as it says.

@@ -36,8 +36,8 @@ pub use history::{Event, EventKind, Events};
 pub use lease::LeaseInfo;
 pub use load::LoadRefused;
 pub use operation::{
-    Answer, Compare, CompareTarget, Op, OpResult, Operation, Outcome, RangeAnswer, RangeQuery, Relation, Restore,
-    RestoredLease, Txn, TxnAnswer,
+    Answer, Compare, CompareTarget, EntryNumbers, Op, OpResult, Operation, Outcome, RangeAnswer, RangeQuery, Relation,
+    Restore, RestoredLease, Txn, TxnAnswer,
 };
 pub use refused::{Compacted, OperationRefused, ReadError};
 

@@ -309,6 +309,10 @@ pub struct Restore {
     /// Keys and values, in any order, each key once.
     #[serde(rename = "e")]
     pub entries: Vec<(Bytes, Bytes)>,
+    /// The numbers that the entries keep, in their order; where there are none each gets new ones. They can be kept only
+    /// where nothing was ever written, and the keyspace is at `revision` then.
+    #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<EntryNumbers>,
     /// Leases of entries. One that is not there is granted with its whole time; one may be named more than once.
     #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<RestoredLease>,
@@ -322,6 +326,20 @@ impl Restore {
     pub fn replaces(&self, key: &[u8]) -> bool {
         key.starts_with(&self.prefix) || self.also.iter().any(|prefix| key.starts_with(prefix))
     }
+}
+
+/// What a version says of itself beside its value and its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryNumbers {
+    /// The revision that created the key.
+    #[serde(rename = "c")]
+    pub create_revision: Revision,
+    /// The revision that wrote it.
+    #[serde(rename = "m")]
+    pub mod_revision: Revision,
+    /// How often it was written since it was created, 1 for the first.
+    #[serde(rename = "n")]
+    pub version: u64,
 }
 
 /// A lease that comes back with its keys.

@@ -101,6 +101,18 @@ pub enum OperationRefused {
         /// The newest.
         current: Revision,
     },
+    /// Numbers are kept only where nothing was ever written.
+    #[error("revisions are kept only in a new cluster, and this one is at revision {revision}")]
+    NotNew {
+        /// The newest revision.
+        revision: Revision,
+    },
+    /// An entry whose numbers cannot be.
+    #[error("the entry {} cannot have the numbers that it comes with", key.escape_ascii())]
+    EntryNumbers {
+        /// Its key.
+        key: Bytes,
+    },
     /// No revision is left above the one given.
     #[error("there is no revision above {revision}")]
     NoRevisionLeft {
@@ -170,6 +182,7 @@ impl OperationRefused {
         match self {
             Self::LeaseNotFound { .. } | Self::KeyNotFound { .. } => ErrorKind::NotFound,
             Self::LeaseExists { .. } => ErrorKind::AlreadyExists,
+            Self::NotNew { .. } => ErrorKind::Conflict,
             Self::TooManyLeases { .. } | Self::NoRevisionLeft { .. } => ErrorKind::Exhausted,
             Self::Compacted { .. } => ErrorKind::Compacted,
             Self::LeaseIdZero
@@ -183,6 +196,7 @@ impl OperationRefused {
             | Self::LeaseGiven
             | Self::TooManyOps { .. }
             | Self::TooDeep { .. }
+            | Self::EntryNumbers { .. }
             | Self::OutsidePrefix { .. } => ErrorKind::Invalid,
         }
     }

@@ -5,7 +5,7 @@ use revoada_attest::{Block, Digest, Witness};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
-use crate::keyspace::{Op, Operation, OperationRefused, Outcome, RestoredLease, Revision, Txn};
+use crate::keyspace::{EntryNumbers, Op, Operation, OperationRefused, Outcome, RestoredLease, Revision, Txn};
 use crate::roles::RoleNote;
 use crate::roster::RosterChange;
 
@@ -35,6 +35,9 @@ pub enum Command {
         first: bool,
         /// Keys and values.
         entries: Vec<(Bytes, Bytes)>,
+        /// The numbers that they keep, in their order; none where they get new ones.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        numbers: Vec<EntryNumbers>,
         /// Leases of entries, of this part or another.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         leases: Vec<RestoredLease>,
@@ -143,7 +146,12 @@ impl Command {
         const FRAME: usize = 128;
         match self {
             Self::Keyspace(operation) => FRAME + bytes_of(operation),
-            Self::Stage { entries, leases, .. } => FRAME + bytes_of_entries(entries) + bytes_of_leases(leases),
+            Self::Stage {
+                entries,
+                numbers,
+                leases,
+                ..
+            } => FRAME + bytes_of_entries(entries) + bytes_of_numbers(numbers) + bytes_of_leases(leases),
             Self::Roster(RosterChange::Found { members }) => (members.len() + 1) * 4 * FRAME,
             Self::Transit(_) | Self::Note(_) | Self::Witness { .. } | Self::RestoreStaged { .. } | Self::Roster(_) => {
                 4 * FRAME
@@ -156,6 +164,10 @@ fn bytes_of_entries(entries: &[(Bytes, Bytes)]) -> usize {
     entries.iter().map(|(key, value)| key.len() + value.len() + 16).sum()
 }
 
+fn bytes_of_numbers(numbers: &[EntryNumbers]) -> usize {
+    numbers.len() * 34
+}
+
 fn bytes_of_leases(leases: &[RestoredLease]) -> usize {
     let keys = |lease: &RestoredLease| lease.keys.iter().map(|key| key.len() + 16).sum::<usize>();
     leases.iter().map(|lease| keys(lease) + 32).sum()
@@ -164,7 +176,9 @@ fn bytes_of_leases(leases: &[RestoredLease]) -> usize {
 fn bytes_of(operation: &Operation) -> usize {
     match operation {
         Operation::Txn(txn) => bytes_of_txn(txn),
-        Operation::Restore(restore) => bytes_of_entries(&restore.entries) + bytes_of_leases(&restore.leases),
+        Operation::Restore(restore) => {
+            bytes_of_entries(&restore.entries) + bytes_of_numbers(&restore.numbers) + bytes_of_leases(&restore.leases)
+        }
         Operation::Compact { .. }
         | Operation::LeaseGrant { .. }
         | Operation::LeaseRevoke { .. }

@@ -14,7 +14,7 @@ use revoada_attest::{Block, Chain, Digest, NodeId, Witness};
 
 use crate::error::ErrorKind;
 use crate::genesis::Genesis;
-use crate::keyspace::{Keyspace, Operation, Restore, RestoredLease};
+use crate::keyspace::{EntryNumbers, Keyspace, Operation, Restore, RestoredLease};
 use crate::limits;
 use crate::roles::Roles;
 use crate::roster::Roster;
@@ -35,6 +35,8 @@ pub struct Context {
 struct Staged {
     id: u64,
     entries: Vec<(Bytes, Bytes)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    numbers: Vec<EntryNumbers>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     leases: Vec<RestoredLease>,
 }
@@ -109,8 +111,9 @@ impl ClusterState {
                 id,
                 first,
                 entries,
+                numbers,
                 leases,
-            } => self.stage(id, first, entries, leases),
+            } => self.stage(id, first, entries, numbers, leases),
             Command::RestoreStaged {
                 id,
                 prefix,
@@ -119,12 +122,18 @@ impl ClusterState {
                 now_ms,
             } => match self.staged.take() {
                 Some(staged) if staged.id == id => {
-                    let Staged { entries, leases, .. } = Arc::unwrap_or_clone(staged);
+                    let Staged {
+                        entries,
+                        numbers,
+                        leases,
+                        ..
+                    } = Arc::unwrap_or_clone(staged);
                     self.change(Operation::Restore(Restore {
                         prefix,
                         also,
                         revision,
                         entries,
+                        numbers,
                         leases,
                         now_ms,
                     }))
@@ -203,11 +212,19 @@ impl ClusterState {
         }
     }
 
-    fn stage(&mut self, id: u64, first: bool, entries: Vec<(Bytes, Bytes)>, leases: Vec<RestoredLease>) -> Reply {
+    fn stage(
+        &mut self,
+        id: u64,
+        first: bool,
+        entries: Vec<(Bytes, Bytes)>,
+        numbers: Vec<EntryNumbers>,
+        leases: Vec<RestoredLease>,
+    ) -> Reply {
         if first {
             self.staged = Some(Arc::new(Staged {
                 id,
                 entries: Vec::new(),
+                numbers: Vec::new(),
                 leases: Vec::new(),
             }));
         }
@@ -231,6 +248,7 @@ impl ClusterState {
             ));
         }
         staged.entries.extend(entries);
+        staged.numbers.extend(numbers);
         staged.leases.extend(leases);
         Ok(Done::Staged {
             entries: staged.entries.len() as u64,

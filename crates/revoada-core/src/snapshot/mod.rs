@@ -51,6 +51,9 @@ pub mod section {
     pub const SPACES: &str = "spaces";
     /// In front of the number of each part of those keys, from 0.
     pub const KEYS: &str = "keys-";
+    /// In front of the number of each part of the numbers that those keys keep, in the same order: only in a snapshot
+    /// that a new cluster begins with.
+    pub const NUMBERS: &str = "numbers-";
     /// Zeros, for whoever wants files of certain lengths.
     pub const PADDING: &str = "padding";
 }

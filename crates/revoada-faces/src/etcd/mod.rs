@@ -54,6 +54,7 @@ use revoada_store::{Consistency, Keyspace, RaftGroup};
 use tokio::sync::{Semaphore, watch as channel};
 use tonic::{Request, Status};
 
+pub use auth::Operator;
 pub use certificate::CertificateName;
 pub use http::{API_VERSION, SERVED_AS};
 pub use options::{AutoCompaction, EtcdOptions};

@@ -155,7 +155,10 @@ pub fn refused(error: KeyspaceError) -> Status {
             OperationRefused::ValueGiven => VALUE_PROVIDED,
             OperationRefused::LeaseGiven => LEASE_PROVIDED,
             OperationRefused::TooManyOps { .. } | OperationRefused::TooDeep { .. } => TOO_MANY_OPS,
-            OperationRefused::NoRevisionLeft { .. } | OperationRefused::OutsidePrefix { .. } => {
+            OperationRefused::NoRevisionLeft { .. }
+            | OperationRefused::NotNew { .. }
+            | OperationRefused::EntryNumbers { .. }
+            | OperationRefused::OutsidePrefix { .. } => {
                 return Status::internal(operation.to_string());
             }
         },

@@ -61,6 +61,7 @@ fn options(folder: &Path) -> NodeOptions {
             control: None,
             http: None,
             etcd: None,
+            backup: None,
             operator: false,
         },
         faces: Arc::new(Lines),

@@ -31,7 +31,9 @@ use crate::keyspace::{Consistency, Keyspace};
 use crate::limits::{APPLY_RESOURCES_MAX, WATCHES_MAX};
 use crate::watch::{WatchRequest, WatchStream};
 
-pub use snapshot::{SnapshotSection, WholeSnapshot, read_snapshot, write_snapshot};
+pub use snapshot::{
+    SnapshotSection, WholeSnapshot, read_snapshot, verify_snapshot, write_first_snapshot, write_snapshot,
+};
 
 /// A backend that keeps resources in a keyspace.
 pub struct KeyspaceBackend<K: ?Sized> {

@@ -8,7 +8,10 @@ use std::io;
 
 use bytes::Bytes;
 use revoada_core::error::ErrorKind;
-use revoada_core::keyspace::{Answer, KeyRange, Keyspace as View, Operation, RangeQuery, Restore};
+use revoada_core::keyspace::{
+    Answer, Entry, KeyRange, Keyspace as View, LeaseId, Operation, RangeQuery, Restore, Revision,
+};
+use revoada_core::limits::{RESTORE_ENTRIES_MAX, SNAPSHOT_PART_BYTES};
 use revoada_core::resource::{RESOURCE_PREFIX, Resource, key, parse_key, stored};
 use revoada_core::snapshot::{
     Header, Inspection, Item, SnapshotEntry, SnapshotError, SnapshotReader, SnapshotWriter, WriteSnapshotError, section,
@@ -70,7 +73,13 @@ pub async fn write_snapshot(
         give_way().await;
     }
     for section in &extras.sections {
-        writer.section(&section.name, &section.content).map_err(unwritten)?;
+        // The extras are those of another moment: a lease that ended since the view would leave its keys without one, and
+        // a restore would keep them for ever.
+        let content = match section.name == section::LEASES {
+            true => SnapshotExtras::leases_of(view),
+            false => section.content.clone(),
+        };
+        writer.section(&section.name, &content).map_err(unwritten)?;
     }
     if !extras.spaces.is_empty() {
         let spaces = spaces::encode(&extras.spaces)?;
@@ -86,6 +95,49 @@ pub async fn write_snapshot(
     }
     if let Some(multiple) = multiple {
         writer.pad(multiple).map_err(unwritten)?;
+    }
+    let (_, inspection) = writer.finish().map_err(unwritten)?;
+    Ok(inspection)
+}
+
+/// Writes keys from elsewhere as a snapshot that a new cluster begins with: they keep their revisions and versions, and
+/// the cluster's revision is `revision` then. A cluster that is not new refuses it.
+///
+/// `entries` are in the order of their keys, all of which begin with `space`; `leases` are ids with their whole time in
+/// milliseconds.
+///
+/// # Errors
+/// What `entries` gives; `Unavailable` when the sink fails, `Invalid` when something is too large.
+pub fn write_first_snapshot<E: From<StoreError>>(
+    sink: &mut (dyn io::Write + Send),
+    (revision, created_by): (Revision, String),
+    space: &Bytes,
+    leases: &[(LeaseId, u64)],
+    entries: impl IntoIterator<Item = Result<Entry, E>>,
+) -> Result<Inspection, E> {
+    let unwritten = |error| E::from(unwritten(error));
+    let header = Header {
+        revision,
+        declaration: String::new(),
+        created_by,
+    };
+    let mut writer = SnapshotWriter::new(sink, header).map_err(unwritten)?;
+    let leases = spaces::encode_leases(leases)?;
+    writer.section(section::LEASES, &leases).map_err(unwritten)?;
+    let spaces = spaces::encode(std::slice::from_ref(space))?;
+    writer.section(section::SPACES, &spaces).map_err(unwritten)?;
+    let mut number = 0;
+    let (mut part, mut numbers) = (Vec::new(), Vec::new());
+    let mut entries = entries.into_iter().peekable();
+    while let Some(entry) = entries.next() {
+        spaces::put_entry(&mut part, &mut numbers, &entry?);
+        if part.len() >= SNAPSHOT_PART_BYTES || entries.peek().is_none() {
+            let name = |what| format!("{what}{number}");
+            writer.section(&name(section::KEYS), &part).map_err(unwritten)?;
+            writer.section(&name(section::NUMBERS), &numbers).map_err(unwritten)?;
+            (part, numbers) = (Vec::new(), Vec::new());
+            number += 1;
+        }
     }
     let (_, inspection) = writer.finish().map_err(unwritten)?;
     Ok(inspection)
@@ -111,36 +163,19 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
     let mut reader = SnapshotReader::open(source).map_err(unread)?;
     let mut entries = Vec::new();
     let mut sections: Vec<SnapshotSection> = Vec::new();
-    let mut keys = Vec::new();
+    let (mut keys, mut numbers) = (Vec::new(), Vec::new());
     while let Some(item) = reader.next_item().map_err(unread)? {
         match item {
-            Item::Entry(SnapshotEntry {
-                reference,
-                format,
-                document,
-            }) => {
-                let resource = Resource::parse(document, format)
-                    .and_then(|resource| resource.with_default_namespace(&reference.namespace));
-                match resource {
-                    Ok(resource) if resource.reference == reference => {
-                        entries.push((key(&reference), stored::encode(&resource)));
-                    }
-                    // Only a whole file is worth a complaint about what stands in it.
-                    Ok(other) => {
-                        reader.finish().map_err(unread)?;
-                        return Err(StoreError::invalid(format_args!(
-                            "the snapshot holds {} in the place of {reference}",
-                            other.reference
-                        )));
-                    }
-                    Err(error) => {
-                        reader.finish().map_err(unread)?;
-                        let what = format_args!("the snapshot holds {reference} in a form that cannot be read");
-                        return Err(StoreError::invalid_because(what, error));
-                    }
+            Item::Entry(entry) => match parsed(entry) {
+                Ok(resource) => entries.push((key(&resource.reference), stored::encode(&resource))),
+                // Only a whole file is worth a complaint about what stands in it.
+                Err(complaint) => {
+                    reader.finish().map_err(unread)?;
+                    return Err(complaint);
                 }
-            }
+            },
             Item::Section { name, content } if name.starts_with(section::KEYS) => keys.push(content),
+            Item::Section { name, content } if name.starts_with(section::NUMBERS) => numbers.push(content),
             Item::Section { name, content } => sections.push(SnapshotSection { name, content }),
         }
         if entries.len() % SCAN_ENTRIES_MAX == 0 {
@@ -159,7 +194,16 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
         .map(|leases| spaces::decode_leases(&leases))
         .transpose()?;
     let leases = spaces::read_parts(&keys, granted.unwrap_or_default(), &mut entries)?;
+    let numbers = spaces::read_numbers(&numbers)?;
+    if !numbers.is_empty() && numbers.len() != entries.len() {
+        return Err(StoreError::invalid(format_args!(
+            "the snapshot holds {} entries, and the numbers of {}",
+            entries.len(),
+            numbers.len()
+        )));
+    }
     let restore = Restore {
+        numbers,
         prefix: Bytes::from_static(RESOURCE_PREFIX),
         also: also.unwrap_or_default(),
         revision: inspection.revision,
@@ -172,6 +216,61 @@ pub async fn read_snapshot(source: &mut (dyn io::Read + Send)) -> Result<WholeSn
         restore,
         sections,
     })
+}
+
+/// Reads a snapshot to its end and checks all that a restore would refuse, keeping nothing of it but the name of each
+/// lease: what [`read_snapshot`] checks, and that keys are in order and within their bounds.
+///
+/// # Errors
+/// As [`read_snapshot`].
+pub fn verify_snapshot(source: &mut (dyn io::Read + Send)) -> Result<Inspection, StoreError> {
+    let mut reader = SnapshotReader::open(source).map_err(unread)?;
+    let mut keys = spaces::CheckedKeys::default();
+    let mut entries = 0;
+    let mut complaint = None;
+    while let Some(item) = reader.next_item().map_err(unread)? {
+        let checked = match item {
+            Item::Entry(entry) => parsed(entry).map(|_| entries += 1),
+            Item::Section { name, content } if name.starts_with(section::KEYS) => keys.check_part(&content),
+            Item::Section { name, content } if name == section::SPACES => keys.check_spaces(&content),
+            Item::Section { name, content } if name == section::LEASES => keys.check_leases(&content),
+            Item::Section { .. } => Ok(()),
+        };
+        complaint = complaint.or(checked.err());
+    }
+    let inspection = reader.finish().map_err(unread)?;
+    if let Some(complaint) = complaint {
+        return Err(complaint);
+    }
+    entries += keys.count();
+    if entries > RESTORE_ENTRIES_MAX {
+        return Err(StoreError::invalid(format_args!(
+            "the snapshot holds {entries} entries; {RESTORE_ENTRIES_MAX} is the most that can be restored"
+        )));
+    }
+    Ok(inspection)
+}
+
+/// A resource of a snapshot, which is what it stands for.
+fn parsed(entry: SnapshotEntry) -> Result<Resource, StoreError> {
+    let SnapshotEntry {
+        reference,
+        format,
+        document,
+    } = entry;
+    let resource =
+        Resource::parse(document, format).and_then(|resource| resource.with_default_namespace(&reference.namespace));
+    match resource {
+        Ok(resource) if resource.reference == reference => Ok(resource),
+        Ok(other) => Err(StoreError::invalid(format_args!(
+            "the snapshot holds {} in the place of {reference}",
+            other.reference
+        ))),
+        Err(error) => {
+            let what = format_args!("the snapshot holds {reference} in a form that cannot be read");
+            Err(StoreError::invalid_because(what, error))
+        }
+    }
 }
 
 /// Replaces all resources of a keyspace, and the other keys that both the snapshot and the keyspace hold.
@@ -187,7 +286,13 @@ pub(super) async fn restore<K: Keyspace + ?Sized>(
     let spaces = keyspace.snapshot_extras().spaces;
     restore.also.retain(|space| spaces.contains(space));
     let entries = std::mem::take(&mut restore.entries);
+    let count = entries.len();
     restore.entries = entries.into_iter().filter(|(key, _)| restore.replaces(key)).collect();
+    if !restore.numbers.is_empty() && restore.entries.len() != count {
+        return Err(StoreError::invalid(
+            "the snapshot holds keys of etcd's clients with their revisions, which this backend does not keep",
+        ));
+    }
     // Leases are of those other keys alone.
     if restore.also.is_empty() {
         restore.leases.clear();

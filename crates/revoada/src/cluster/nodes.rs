@@ -111,6 +111,7 @@ impl Nodes {
                 control: None,
                 http: None,
                 etcd: None,
+                backup: None,
                 operator: true,
             };
             let options = NodeOptions {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::keyspace::{
-    Answer, Compacted, Compare, CompareTarget, KeyRange, Keyspace, Op, OpResult, Operation, OperationRefused,
-    RangeQuery, Relation, Restore, RestoredLease, Txn, TxnAnswer,
+    Answer, Compacted, Compare, CompareTarget, EntryNumbers, KeyRange, Keyspace, Op, OpResult, Operation,
+    OperationRefused, RangeQuery, Relation, Restore, RestoredLease, Txn, TxnAnswer,
 };
 use crate::limits::{KEY_BYTES_MAX, TXN_DEPTH_MAX, TXN_OPS_MAX};
 
@@ -390,4 +390,58 @@ fn a_restore_of_several_prefixes_brings_leases_back_with_their_keys() {
     };
     keyspace.apply(expire).unwrap();
     assert_eq!(keyspace.len(), 2);
+}
+
+#[test]
+fn a_new_keyspace_begins_with_entries_that_keep_their_numbers_and_no_other_does() {
+    let numbers = |create_revision, mod_revision, version| EntryNumbers {
+        create_revision,
+        mod_revision,
+        version,
+    };
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let first = Restore {
+        prefix: bytes("r/"),
+        also: vec![bytes("e")],
+        revision: 90,
+        entries: vec![(bytes("eb"), bytes("2")), (bytes("ea"), bytes("1"))],
+        numbers: vec![numbers(7, 80, 3), numbers(2, 2, 1)],
+        leases: vec![RestoredLease {
+            id: 5,
+            ttl_ms: 4_000,
+            keys: vec![bytes("eb")],
+        }],
+        now_ms: 100,
+    };
+    let mut keyspace = Keyspace::new();
+    let outcome = keyspace.apply(Operation::Restore(first.clone())).unwrap();
+    assert_eq!(outcome.answer, Answer::Restored { deleted: 0, entries: 2 });
+    assert_eq!((outcome.revision, keyspace.revision()), (90, 90));
+    let version = keyspace.get(b"eb").unwrap();
+    assert_eq!((version.create_revision, version.mod_revision), (7, 80));
+    assert_eq!((version.version, version.lease), (3, 5));
+    assert_eq!(keyspace.compacted_revision(), 90, "what was before is gone");
+    let mut ended = keyspace.clone();
+    ended.apply(Operation::LeaseRevoke { id: 5 }).unwrap();
+    assert!(ended.get(b"eb").is_none() && ended.get(b"ea").is_some());
+    keyspace.apply(always(vec![Op::put("ea", "3")])).unwrap();
+    let version = keyspace.get(b"ea").unwrap();
+    assert_eq!((version.create_revision, version.mod_revision), (2, 91));
+    assert_eq!(version.version, 2);
+    let again = keyspace.apply(Operation::Restore(first.clone())).unwrap_err();
+    assert!(matches!(again, OperationRefused::NotNew { revision: 91 }), "{again:?}");
+
+    for unfit in [numbers(1, 2, 1), numbers(3, 2, 1), numbers(2, 91, 1), numbers(2, 2, 0)] {
+        let first = Restore {
+            numbers: vec![numbers(7, 80, 3), unfit],
+            ..first.clone()
+        };
+        let refused = Keyspace::new().apply(Operation::Restore(first)).unwrap_err();
+        assert!(matches!(refused, OperationRefused::EntryNumbers { .. }), "{refused:?}");
+    }
+    let few = Restore {
+        numbers: vec![numbers(7, 80, 3)],
+        ..first
+    };
+    assert!(Keyspace::new().apply(Operation::Restore(few)).is_err());
 }

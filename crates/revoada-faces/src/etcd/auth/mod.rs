@@ -14,7 +14,7 @@ use super::{EtcdFace, refusal};
 use revoada_store::Consistency;
 use users::{Kind, Permission};
 
-pub use guard::{Caller, Credentials, read, record, write};
+pub use guard::{Caller, Credentials, Operator, read, record, write};
 pub use users::{Need, Users};
 
 /// What a user without a password is told (etcd has no code for it).

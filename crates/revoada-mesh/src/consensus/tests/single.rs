@@ -59,6 +59,7 @@ async fn a_command_that_no_entry_holds_is_refused_before_it_is_sent() {
         id: 1,
         first: true,
         entries,
+        numbers: Vec::new(),
         leases: Vec::new(),
     };
     let refused = node.propose(large).await.unwrap_err();

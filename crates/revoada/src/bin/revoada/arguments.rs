@@ -141,6 +141,10 @@ pub enum Command {
     Simulate(commands::simulate::Simulate),
     /// Saves, inspects and restores snapshots
     Snapshot(commands::snapshot::Snapshot),
+    /// Writes verified snapshots into a folder, once or again and again
+    Backup(commands::backup::BackupArguments),
+    /// Brings the keys and leases of an etcd, from a snapshot or while it runs
+    Migrate(commands::migrate::Migrate),
     /// The signed history: shows, exports and verifies it
     Chain(commands::chain::Chain),
     /// The one way back without a majority
@@ -177,7 +181,7 @@ mod tests {
         let command = Arguments::command();
         let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
         let wanted = "up down node kill pause resume start apply get list delete watch status health history members \
-                      roles top promote demote drain quarantine restore check snapshot chain recover drill bench";
+                      roles top promote demote drain quarantine restore check snapshot backup migrate chain recover drill bench";
         for name in wanted.split_whitespace() {
             assert!(names.contains(&name), "{name}");
         }

@@ -142,6 +142,11 @@ impl CliError {
         self.failure.kind
     }
 
+    /// Whether the reader of stdout went away.
+    pub const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The process' exit code.
     pub fn code(&self) -> u8 {
         self.exit.unwrap_or_else(|| exit_code(self.failure.kind))

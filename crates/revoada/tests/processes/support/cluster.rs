@@ -297,6 +297,7 @@ impl TestCluster {
                     control: None,
                     http: Some(HttpConfig { listen: *http }),
                     etcd: None,
+                    backup: None,
                     operator: false,
                 },
                 launcher: Vec::new(),

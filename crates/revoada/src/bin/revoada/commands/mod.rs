@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod apply;
+pub mod backup;
 pub mod bench;
 pub mod chain;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod key;
 pub mod list;
 pub mod man;
 pub mod members;
+pub mod migrate;
 pub mod node;
 pub mod process;
 pub mod ready;
@@ -67,6 +69,8 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Restore(of) => wish::run(context, Wish::Restore, &of).await,
         Command::Check(arguments) => check::run(context, &arguments),
         Command::Snapshot(arguments) => snapshot::run(context, arguments).await,
+        Command::Backup(arguments) => backup::run(context, &arguments).await,
+        Command::Migrate(arguments) => migrate::run(context, &arguments).await,
         Command::Chain(arguments) => chain::run(context, arguments).await,
         Command::Recover(arguments) => recover::run(context, &arguments).await,
         Command::Drill(arguments) => drill::run(context, &arguments).await,

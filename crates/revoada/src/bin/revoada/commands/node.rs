@@ -30,6 +30,7 @@ A config, in YAML or JSON; relative paths are relative to it:
   listen: 10.0.0.1:7100
   seeds: [\"10.0.0.2:7100\", \"10.0.0.3:7100\"]
   http: { listen: 10.0.0.1:7200 }        # optional: the native API by TLS and token
+  backup: { every: 6h, keep: 20, to: /srv/backups }    # optional: see `revoada backup --help`
 
 `revoada key` makes the node's key, `revoada genesis create` the genesis.")]
 pub struct Node {

@@ -216,6 +216,7 @@ async fn options(
         control: None,
         http: None,
         etcd: None,
+        backup: None,
         operator: false,
     };
     let ready = CancellationToken::new();
