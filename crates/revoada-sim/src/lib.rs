@@ -15,6 +15,8 @@ pub mod cluster;
 pub mod disk;
 pub mod entropy;
 #[cfg(feature = "clusters")]
+pub mod etcd_history;
+#[cfg(feature = "clusters")]
 pub mod executor;
 #[cfg(feature = "clusters")]
 pub mod faults;

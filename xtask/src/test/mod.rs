@@ -136,7 +136,7 @@ fn real_peers(report: &mut Report) -> Result<Option<PathBuf>> {
         Ok(Ok(said.join(", ")))
     })?;
     for name in missing {
-        let reason = "needs a toolchain of Go and its modules; see the step peers";
+        let reason = "it could not be made; see the step peers";
         report
             .not_run
             .push(NotRun::new(format!("tests with the peer {name}"), reason));

@@ -1,9 +1,5 @@
 //! Disks that fail, hang, or are full: what was not synced by a majority is not acknowledged.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use revoada::client::{Client, ClientOptions};
@@ -11,7 +7,7 @@ use revoada::core::error::ErrorKind;
 use revoada::store::admin::ClusterState;
 
 use crate::support::{
-    Load, OwnDisk, PATIENCE, SLOW_WRITES_PER_SECOND, TestCluster, config_map, missing, not_run, until,
+    Load, OwnDisk, PATIENCE, SLOW_WRITES_PER_SECOND, Strace, TestCluster, config_map, not_run, until,
 };
 
 /// Writes that are not waited for long: they are not expected to be acknowledged.
@@ -231,74 +227,18 @@ async fn a_disk_that_stands_still_or_is_slow_is_waited_for_and_a_full_one_is_nam
     }
 }
 
-/// strace(1) on one node from outside, writing every sync that the node asks for into a file.
-struct Strace {
-    tracer: Child,
-    file: PathBuf,
-}
-
-impl Strace {
-    fn attach(pid: u32, file: &Path) -> Self {
-        let mut tracer = Command::new("strace")
-            .args([
-                "-f",
-                "-e",
-                "trace=pwritev2,fdatasync,fsync,sync_file_range",
-                "-p",
-                &pid.to_string(),
-                "-o",
-            ])
-            .arg(file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(tracer.stderr.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        assert!(said.contains("attached"), "{said}");
-        Self {
-            tracer,
-            file: file.to_owned(),
-        }
-    }
-
-    /// How many syncs it saw complete without an error.
-    fn syncs(&self) -> usize {
-        let text = fs::read_to_string(&self.file).unwrap_or_default();
-        // A call that was interrupted in the trace ends on a line of its own, which does not repeat the flags: it counts
-        // where it began.
-        let asked = |line: &&str| {
-            (line.contains("pwritev2(") && line.contains("DSYNC"))
-                || line.contains("fdatasync(")
-                || line.contains("fsync(")
-        };
-        text.lines().filter(asked).filter(|line| !line.contains("= -1")).count()
-    }
-}
-
-impl Drop for Strace {
-    fn drop(&mut self) {
-        drop(self.tracer.kill());
-        drop(self.tracer.wait());
-    }
-}
-
 #[tokio::test]
 async fn each_acknowledged_write_is_synced_by_a_majority_as_seen_from_outside() {
     const WRITES: usize = 60;
-    if let Some(reason) = missing(&["strace"], &["strace", "-o", "/dev/null", "true"]) {
+    if let Some(reason) = Strace::missing() {
         return not_run("the count of syncs", &reason);
     }
     let cluster = TestCluster::start("quorum-3m", 3).await;
     let leader = cluster.leader().await;
-    let traced: Vec<_> = cluster
-        .nodes
-        .iter()
-        .map(|node| Strace::attach(node.pid(), &cluster.path().join(format!("{}.strace", node.name()))))
-        .collect();
+    let attach = |node| Strace::attach(node, cluster.path());
+    let traced: Vec<_> = cluster.nodes.iter().map(attach).collect();
     let client = cluster.nodes[leader].client();
-    let counts = || traced.iter().map(Strace::syncs).collect::<Vec<_>>();
+    let counts = || traced.iter().map(|traced| traced.syncs().len()).collect::<Vec<_>>();
     let before = counts();
     for number in 0..WRITES {
         // One after the other: those that a majority syncs before it is acknowledged are syncs of this write alone, whichever
@@ -315,7 +255,6 @@ async fn each_acknowledged_write_is_synced_by_a_majority_as_seen_from_outside() 
             .zip(&before)
             .map(|(after, before)| after - before)
             .collect();
-        // strace may write its file a little later than the system calls happen, and never writes too much.
         if syncs.iter().sum::<usize>() >= 2 * WRITES {
             Ok(())
         } else {

@@ -2,5 +2,11 @@
 
 mod backup;
 mod clients;
+mod ctl;
+mod durability;
 mod etcdctl;
+mod etcdctl_of_debian;
+mod guarantees;
 mod members;
+mod rust_client;
+mod snapshots;

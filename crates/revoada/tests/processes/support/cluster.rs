@@ -63,6 +63,12 @@ impl NodeProcess {
         self.process.as_ref().expect("the node's process runs").id()
     }
 
+    /// The network namespace that it is started in, where that is not this one's.
+    pub fn namespace(&self) -> Option<&str> {
+        let named = self.launcher.starts_with(&["ip", "netns", "exec"].map(str::to_owned));
+        self.launcher.get(3).filter(|_| named).map(String::as_str)
+    }
+
     /// Everything that its processes have written to stderr.
     pub fn log_text(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -323,9 +329,14 @@ impl TestCluster {
 
     /// The same as [`Self::prepare`], of a declaration that is not quite the prescribed one.
     pub fn prepare_as(topology: &str, count: usize, change: impl FnOnce(&mut DraftDeclaration)) -> Self {
-        let mut draft = prescribed_for(topology, count).unwrap();
+        Self::prepare_as_at(topology, &vec![own_loopback(); count], change)
+    }
+
+    /// The same as [`Self::prepare_at`], of a declaration that is not quite the prescribed one.
+    pub fn prepare_as_at(topology: &str, hosts: &[IpAddr], change: impl FnOnce(&mut DraftDeclaration)) -> Self {
+        let mut draft = prescribed_for(topology, hosts.len()).unwrap();
         change(&mut draft);
-        Self::prepare_declared(draft, &vec![own_loopback(); count])
+        Self::prepare_declared(draft, hosts)
     }
 
     /// Starts all nodes of a new cluster and waits until it has its declared shape.

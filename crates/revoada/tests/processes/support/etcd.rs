@@ -1,11 +1,11 @@
 //! Clusters that speak etcd, and where clients find them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use revoada::core::declaration::FabricFace;
+use revoada::core::declaration::{DraftDeclaration, FabricFace};
 use revoada::node::config::EtcdConfig;
 
-use super::TestCluster;
+use super::{Door, Hosts, TestCluster};
 
 impl TestCluster {
     /// The same as [`TestCluster::start`], with the face etcd in the clear on every node.
@@ -24,6 +24,32 @@ impl TestCluster {
         cluster.start_all();
         cluster.settled().await;
         cluster
+    }
+
+    /// The same as [`Hosts::prepare`], with the face etcd in the clear on the loopback address of every host.
+    pub fn prepare_with_etcd_on(hosts: &Hosts, topology: &str) -> Self {
+        let etcd = |draft: &mut DraftDeclaration| draft.face = FabricFace::etcd();
+        let mut cluster = Self::prepare_as_at(topology, &hosts.addresses(), etcd);
+        for node in &mut cluster.nodes {
+            node.config.etcd = Some(EtcdConfig {
+                listen: (Ipv4Addr::LOCALHOST, 2379).into(),
+                advertise: None,
+                tls: None,
+            });
+        }
+        hosts.house(&mut cluster);
+        cluster
+    }
+
+    /// Where the etcd faces of all nodes are.
+    pub fn etcd_doors(&self) -> Vec<Door> {
+        let doors = self.nodes.iter().filter_map(|node| {
+            Some(Door {
+                address: node.config.etcd.as_ref()?.listen,
+                namespace: node.namespace().map(str::to_owned),
+            })
+        });
+        doors.collect()
     }
 
     /// The URLs of all nodes' etcd faces, with commas between them.

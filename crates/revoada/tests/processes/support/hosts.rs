@@ -74,10 +74,14 @@ impl Hosts {
 
     /// A cluster of five of these, one on each of `hosts`. Nothing runs yet.
     pub fn prepare(&self, topology: &str) -> TestCluster {
-        let addresses: Vec<_> = (0..self.count).map(Self::address).collect();
-        let mut cluster = TestCluster::prepare_at(topology, &addresses);
+        let mut cluster = TestCluster::prepare_at(topology, &self.addresses());
         self.house(&mut cluster);
         cluster
+    }
+
+    /// The addresses of all of them.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        (0..self.count).map(Self::address).collect()
     }
 
     /// Drops every frame between one side and the other.

@@ -7,9 +7,11 @@ mod caller;
 mod cluster;
 mod disk;
 mod etcd;
+mod grpc;
 mod hosts;
 mod load;
 mod recorder;
+mod strace;
 mod tools;
 pub mod wire;
 
@@ -18,12 +20,15 @@ use std::time::Duration;
 use revoada_mesh::failpoints::Point;
 use tokio::time::Instant;
 
+pub use caller::counted;
 pub use cluster::{NodeProcess, TestCluster, config_map, program, program_with_failpoints};
 pub use disk::{OwnDisk, SLOW_WRITES_PER_SECOND};
+pub use grpc::{Channel, Door};
 pub use hosts::Hosts;
 pub use load::{Load, Written};
 pub use recorder::{Chance, Recorder};
-pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run, peer};
+pub use strace::{Strace, Sync};
+pub use tools::{judged_by_porcupine, library_for_clocks, not_run, peer};
 
 /// Failpoints that are come to on every node, whoever leads, as soon as anything is written.
 pub const WRITES: &[Point] = &[
