@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use super::NodeProcess;
@@ -16,6 +16,8 @@ const CALLS: &str = "trace=pwritev2,fdatasync,fsync,sync_file_range";
 /// One tracer, which writes into a file.
 pub struct Strace {
     tracer: Child,
+    /// It says so of each thread that is new, and would end at once if nobody could hear it.
+    _says: BufReader<ChildStderr>,
     file: PathBuf,
 }
 
@@ -40,12 +42,15 @@ impl Strace {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut says = BufReader::new(tracer.stderr.take().unwrap());
         let mut said = String::new();
-        BufReader::new(tracer.stderr.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
+        says.read_line(&mut said).unwrap();
         assert!(said.contains("attached"), "{said}");
-        Self { tracer, file }
+        Self {
+            tracer,
+            _says: says,
+            file,
+        }
     }
 
     /// The syncs so far. strace may write its file a little later than they happen, and never writes too much.
