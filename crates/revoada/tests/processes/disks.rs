@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use revoada::client::{Client, ClientOptions};
@@ -234,6 +234,8 @@ async fn a_disk_that_stands_still_or_is_slow_is_waited_for_and_a_full_one_is_nam
 /// strace(1) on one node from outside, writing every sync that the node asks for into a file.
 struct Strace {
     tracer: Child,
+    /// It says so of each thread that is new, and would end at once if nobody could hear it.
+    _says: BufReader<ChildStderr>,
     file: PathBuf,
 }
 
@@ -252,13 +254,13 @@ impl Strace {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut says = BufReader::new(tracer.stderr.take().unwrap());
         let mut said = String::new();
-        BufReader::new(tracer.stderr.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
+        says.read_line(&mut said).unwrap();
         assert!(said.contains("attached"), "{said}");
         Self {
             tracer,
+            _says: says,
             file: file.to_owned(),
         }
     }
