@@ -24,6 +24,12 @@ pub enum Bug {
     WatchLosesEvents,
     /// A watch that goes on elsewhere begins one revision too early.
     WatchRepeatsEvents,
+    /// A watch is told what one revision did in two parts.
+    WatchTearsRevisions,
+    /// A watch is told that nothing is missing before it is told.
+    WatchBookmarksEarly,
+    /// A write whose outcome is unknown is told as one that was refused.
+    RefusesTheUnknown,
     /// A block is appended whatever its parent is, and its proposer does not look either.
     ParentIsUnchecked,
     /// A checkpoint says that it holds an entry more than it does.
@@ -63,7 +69,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, by their names on the command line.
-    pub const ALL: [(&'static str, Self); 25] = [
+    pub const ALL: [(&'static str, Self); 28] = [
         ("acknowledges-before-sync", Self::AcknowledgesBeforeSync),
         ("forgets-the-vote", Self::ForgetsTheVote),
         ("votes-for-anybody", Self::VotesForAnybody),
@@ -72,6 +78,9 @@ impl Bug {
         ("reads-before-applied", Self::ReadsBeforeApplied),
         ("watch-loses-events", Self::WatchLosesEvents),
         ("watch-repeats-events", Self::WatchRepeatsEvents),
+        ("watch-tears-revisions", Self::WatchTearsRevisions),
+        ("watch-bookmarks-early", Self::WatchBookmarksEarly),
+        ("refuses-the-unknown", Self::RefusesTheUnknown),
         ("parent-is-unchecked", Self::ParentIsUnchecked),
         ("checkpoint-without-tail", Self::CheckpointWithoutTail),
         ("revision-is-reused", Self::RevisionIsReused),

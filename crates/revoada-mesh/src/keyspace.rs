@@ -86,6 +86,9 @@ impl<R: Runtime> RaftKeyspace<R> {
                 },
             }),
             Err(ProposeError::Unavailable(what)) => Err(KeyspaceError::Unavailable { what, source: None }),
+            Err(ProposeError::OutcomeUnknown(what)) if is_planted(Bug::RefusesTheUnknown) => {
+                Err(KeyspaceError::Unavailable { what, source: None })
+            }
             Err(ProposeError::OutcomeUnknown(what)) => Err(KeyspaceError::OutcomeUnknown { what, source: None }),
             Err(error @ ProposeError::TooLarge { .. }) => Err(KeyspaceError::Exhausted {
                 what: error.to_string(),

@@ -83,6 +83,8 @@ pub struct Watched {
     pub batches: Vec<Vec<Event>>,
     /// Up to which revision it was told that nothing is missing.
     pub position: Revision,
+    /// What it was told of that without an event: behind how many batches, and the revision.
+    pub bookmarks: Vec<(usize, Revision)>,
 }
 
 /// Revisions that one client saw on one process, one after the other.
@@ -105,6 +107,8 @@ pub struct Records {
     pub reads: Vec<Read>,
     /// Conditions that did not hold.
     pub mismatches: Vec<Mismatch>,
+    /// What writes that were refused would have set: keys and values, each value written by nobody else.
+    pub refused: Vec<(Bytes, Bytes)>,
     /// Restores of snapshots.
     pub put_back: Vec<PutBack>,
     /// Watches.

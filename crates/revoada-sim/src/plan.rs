@@ -302,6 +302,14 @@ impl Scenario {
             // Of a disk that is older than it was, the others remember how far it had come only if they were there until it was gone, and had it written down.
             at_ms = (at_ms + chance.between(50, 2 * gap)).max(gone_ms + REMEMBERED_MS);
         }
+        // Nothing begins when faults are to be over, and no old disk is put in sooner than the others may need to remember.
+        plan.retain(|planned| {
+            let until_ms = match planned.fault {
+                Fault::OldDisk(_) => planned.at_ms + planned.lasts_ms + OLD_DISK_OFF_MS,
+                _ => planned.at_ms + 1,
+            };
+            until_ms <= to_ms
+        });
         plan
     }
 

@@ -23,7 +23,7 @@ use crate::history::History;
 use crate::ledger::Ledger;
 use crate::oracles::{
     self, Violation, caught_up, damping, durable, election_safety, exactly_once, exclusive, leader_completeness,
-    linearizable, log_matching, monotonic, one_chain, panics, queues, restored, roles, shape, watches,
+    linearizable, log_matching, monotonic, one_chain, panics, queues, refused, restored, roles, shape, watches,
 };
 use crate::plan::{Fault, Planned, Scenario};
 use crate::runtime::{Process, Sim};
@@ -462,6 +462,7 @@ fn at_the_end(judge: &Judge, history: &Arc<History>) {
             judge.ask("durable", durable::check(records, truth, newest));
             judge.ask("restored", restored::check(records, truth));
             judge.ask("exactly-once", exactly_once::check(truth));
+            judge.ask("refused", refused::check(records, truth));
             judge.ask("watches", watches::check(records, truth));
             judge.ask("revision-never-goes-back", monotonic::glances(records));
         });

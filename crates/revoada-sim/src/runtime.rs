@@ -239,8 +239,8 @@ impl<F: Future> Future for Held<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        note_poll(this.spawned);
         let Some(process) = this.process else {
+            note_poll(this.spawned);
             return match this.future.as_pin_mut() {
                 Some(future) => future.poll(context).map(Some),
                 None => Poll::Ready(None),
@@ -264,7 +264,10 @@ impl<F: Future> Future for Held<F> {
         };
         // The process is lent to the thread, and comes back also where the task panics.
         let before = CURRENT.with(|current| current.replace(this.process.take()));
-        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(context)));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            note_poll(this.spawned);
+            future.poll(context)
+        }));
         *this.process = CURRENT.with(|current| current.replace(before));
         let Some(process) = this.process else {
             return Poll::Ready(None);
@@ -283,7 +286,8 @@ impl<F: Future> Future for Held<F> {
     }
 }
 
-/// The tasks that are polled while time stands still, to tell who it is that does not let it go on.
+/// The tasks that are polled while time stands still, to tell who it is that does not let it go on: panics where they are
+/// too many, which is found as any other panic of a process is.
 fn note_poll(spawned: &'static Location<'static>) {
     const MANY: u64 = 50_000;
     let polls = polls_now();

@@ -22,6 +22,7 @@ fn scenario(bug: Bug) -> Scenario {
         | Bug::ReadsStale
         | Bug::ReadsBeforeApplied
         | Bug::RetriesUnknown
+        | Bug::RefusesTheUnknown
         | Bug::SendsEmptyEntries
         | Bug::ActsWhenDeposed => Scenario::Network,
         Bug::SkipsDamping => Scenario::Everything,
@@ -29,6 +30,8 @@ fn scenario(bug: Bug) -> Scenario {
         Bug::RestoreLosesTheLast
         | Bug::WatchLosesEvents
         | Bug::WatchRepeatsEvents
+        | Bug::WatchTearsRevisions
+        | Bug::WatchBookmarksEarly
         | Bug::RevisionIsReused
         | Bug::WitnessesAnotherBlock
         | Bug::AnswersInAnotherOrder

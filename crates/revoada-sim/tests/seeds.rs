@@ -73,6 +73,36 @@ fn seeds_with_faults_of_all_kinds() {
     check("everything", 0..30);
 }
 
+/// Alone, as a pair, with as many voters as nodes, and with more that neither vote nor replicate.
+#[test]
+fn seeds_of_clusters_of_other_sizes() {
+    for nodes in [1, 2, 3, 4, 7, 12] {
+        let options = Options {
+            nodes,
+            faults_ms: 8_000,
+            ..options(Scenario::Everything)
+        };
+        for seed in 0..4 {
+            assert_eq!(run(seed, &options).violation, None, "{nodes} nodes, seed {seed}");
+        }
+    }
+}
+
+/// Faults ran on when they were to be over: an old disk was put in as soon as they ended, before the others had written down
+/// how far it had come, and a leader was killed behind it.
+#[test]
+fn nothing_is_broken_any_more_when_faults_are_over() {
+    let amnesia = Options {
+        faults_ms: 2_000,
+        ..options(Scenario::Amnesia)
+    };
+    for seed in [24, 33, 34, 49, 63, 64, 72, 87] {
+        let until = plan(seed, &amnesia).iter().map(|planned| planned.at_ms).max();
+        assert!(until.is_none_or(|until| until < 3_500), "seed {seed}: {until:?}");
+        assert_eq!(run(seed, &amnesia).violation, None, "seed {seed}");
+    }
+}
+
 /// A standby came back with an empty disk, and the leader went on as if it had what it once had.
 #[test]
 fn a_standby_with_an_empty_disk_gets_the_log_again() {

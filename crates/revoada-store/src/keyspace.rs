@@ -241,6 +241,8 @@ pub fn watch_keys<K: Keyspace + ?Sized + 'static>(
         range: KeyRange,
         position: Revision,
         ended: bool,
+        /// What a planted bug tells too late.
+        late: Vec<Event>,
     }
 
     let after = match after {
@@ -253,10 +255,14 @@ pub fn watch_keys<K: Keyspace + ?Sized + 'static>(
         range,
         position: after,
         ended: false,
+        late: Vec::new(),
     };
     Box::pin(futures::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
+        }
+        if !watch.late.is_empty() {
+            return Some((KeyEvents::Changed(std::mem::take(&mut watch.late)), watch));
         }
         loop {
             let view = watch.keyspace.view_at_hand();
@@ -276,8 +282,14 @@ pub fn watch_keys<K: Keyspace + ?Sized + 'static>(
                         watch,
                     ));
                 }
-                Ok(events) => {
+                Ok(mut events) => {
                     watch.position = events.position;
+                    if is_planted(Bug::WatchTearsRevisions) && events.events.len() > 1 {
+                        watch.late = events.events.split_off(1);
+                    } else if is_planted(Bug::WatchBookmarksEarly) && !events.events.is_empty() {
+                        watch.late = events.events;
+                        return Some((KeyEvents::Progress(watch.position), watch));
+                    }
                     if !events.events.is_empty() {
                         return Some((KeyEvents::Changed(events.events), watch));
                     }

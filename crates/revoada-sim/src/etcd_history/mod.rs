@@ -191,6 +191,8 @@ fn by_filter(all: &[EtcdWatch]) -> BTreeMap<(bool, bool), Vec<Watched>> {
             prefix: watch.prefix.clone(),
             position: bookmarks.max().unwrap_or(0),
             batches: answers::assembled(&watch.answers),
+            // Judged with the answers, fragments among them.
+            bookmarks: Vec::new(),
         });
     }
     groups

@@ -13,6 +13,7 @@ pub mod monotonic;
 pub mod one_chain;
 pub mod panics;
 pub mod queues;
+pub mod refused;
 pub mod restored;
 pub mod roles;
 pub mod shape;
@@ -20,7 +21,7 @@ pub mod watches;
 
 /// All oracles, by the names that they are reported under. `state-machine-safety` is where the truth is gathered
 /// (`crate::ledger`).
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "caught-up",
     "damping",
     "durable",
@@ -33,6 +34,7 @@ pub const NAMES: [&str; 18] = [
     "one-chain",
     "panics",
     "queues",
+    "refused",
     "restored",
     "revision-never-goes-back",
     "roles",

@@ -25,7 +25,8 @@ pub fn lacks(cluster: &Cluster, lost: &BTreeSet<NodeId>) -> Option<String> {
     } else {
         declared.saturating_sub(2).max(1)
     };
-    if view.voters.len() < wanted || view.changing {
+    let too_many = possible >= declared && view.voters.len() > wanted;
+    if view.voters.len() < wanted || too_many || view.changing {
         return Some(format!(
             "{} vote, {wanted} should; changing: {}",
             view.voters.len(),

@@ -25,8 +25,23 @@ pub fn check(records: &Records, truth: &Truth) -> Result<(), Violation> {
 fn one(watched: &Watched, truth: &Truth, known: &Known) -> Result<(), String> {
     let mut told: BTreeMap<u64, Changes> = BTreeMap::new();
     let mut last = (watched.after, u32::MAX);
-    for batch in &watched.batches {
+    let mut bookmarks = watched.bookmarks.iter().peekable();
+    let mut bookmark = watched.after;
+    for (number, batch) in watched.batches.iter().enumerate() {
+        while let Some((_, revision)) = bookmarks.next_if(|(behind, _)| *behind <= number) {
+            bookmark = bookmark.max(*revision);
+        }
+        // Atomic: what one revision did comes at once.
+        if let Some(event) = batch.first().filter(|event| event.revision == last.0) {
+            return Err(format!("told of revision {} in two parts", event.revision));
+        }
         for event in batch {
+            if event.revision <= bookmark {
+                return Err(format!(
+                    "told of revision {} behind a bookmark at {bookmark}",
+                    event.revision
+                ));
+            }
             let at = (event.revision, event.sub);
             if event.revision <= watched.after {
                 return Err(format!("told of revision {}, which it had seen", event.revision));

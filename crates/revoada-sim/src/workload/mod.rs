@@ -63,6 +63,18 @@ fn key(number: u64) -> Bytes {
     Bytes::from(format!("{PREFIX}{number}"))
 }
 
+/// What a client's write sets; each value is set by no other.
+fn values_of(operation: &Operation) -> Vec<(Bytes, Bytes)> {
+    let Operation::Txn(txn) = operation else {
+        return Vec::new();
+    };
+    let put = |op: &Op| match op {
+        Op::Put { key, value, .. } if value.starts_with(b"w") => Some((key.clone(), value.clone())),
+        _ => None,
+    };
+    txn.then.iter().filter_map(put).collect()
+}
+
 impl Clients {
     /// Starts them all; they run until they are stopped.
     pub fn start(&self) {
@@ -152,6 +164,7 @@ impl Clients {
             return None;
         }
         let called = now();
+        let values = values_of(&operation);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let answer = SimRuntime::timeout(PATIENCE, running.keyspace.execute(operation)).await;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -170,6 +183,7 @@ impl Clients {
             }
             Ok(Err(_)) => {
                 self.history.count(&format!("{kind}-refused"));
+                self.history.add(|records| records.refused.extend(values));
                 None
             }
         }
@@ -441,6 +455,7 @@ impl Clients {
                 prefix: prefix.clone(),
                 batches: Vec::new(),
                 position: after,
+                bookmarks: Vec::new(),
             };
             let mut stream = watch_keys(running.keyspace.clone(), KeyRange::Prefix(prefix.clone()), after);
             let leaves = SimInstant::now() + chance.ms(200, 5_000);
@@ -454,7 +469,10 @@ impl Clients {
                         }
                         watched.batches.push(events);
                     }
-                    Ok(Some(KeyEvents::Progress(position))) => watched.position = position,
+                    Ok(Some(KeyEvents::Progress(position))) => {
+                        watched.position = position;
+                        watched.bookmarks.push((watched.batches.len(), position));
+                    }
                     Ok(Some(KeyEvents::Compacted { .. })) => {
                         reset = true;
                         break;
