@@ -18,6 +18,7 @@ pub async fn resource_section(backend: &dyn StoreBackend) -> Result<(Vec<u8>, Di
     ok("snapshot", backend.snapshot(&mut file).await)?;
     let inspection =
         verify(file.as_slice()).map_err(|error| format!("{} wrote a bad snapshot: {error}", backend.name()))?;
+    ok("verification", crate::verify_snapshot(&mut file.as_slice()))?;
     ensure_eq("the number of resources", inspection.entries, data_set().len() as u64)?;
     Ok((file, inspection.resources))
 }

@@ -13,7 +13,7 @@ use revoada::node::config::BackupConfig;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, TestCluster, not_run, peer, program, until};
+use crate::support::{PATIENCE, TestCluster, missing, not_run, peer, program, until};
 
 /// etcdctl against some endpoints.
 #[derive(Clone)]
@@ -295,7 +295,8 @@ async fn a_snapshot_that_etcd_made_begins_a_new_cluster_with_the_same_revisions(
             ]);
         }
     }
-    source.run(&["del", "key/010", "key/020"]);
+    source.run(&["del", "key/010"]);
+    source.run(&["del", "key/020"]);
     let granted = source.run(&["lease", "grant", "3600"]);
     let lease = granted.split(' ').nth(1).unwrap().to_owned();
     source.run(&["put", "leased", "x", "--lease", &lease]);
@@ -545,4 +546,37 @@ async fn a_backup_without_a_quorum_or_a_folder_says_so_and_loses_nothing() {
         first["revision"].as_u64().is_some() && first["taken_ms"].as_u64().is_some(),
         "{first}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_on_a_full_disk_says_so_and_leaves_what_is_there() {
+    let probe = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/tmp"];
+    if let Some(missing) = missing(&["unshare", "mount", "head"], &probe) {
+        return not_run("a backup on a full disk", &missing);
+    }
+    let cluster = TestCluster::start("solo", 1).await;
+    let backups = tempfile::tempdir().unwrap();
+    // One while there is room; then the disk is full; then what is there is listed.
+    let script = r#"mount -t tmpfs -o size=1m tmpfs "$TO" || exit 9
+"$@" >/dev/null || exit 8
+head -c 2M /dev/zero >"$TO/filled" 2>/dev/null
+"$@" >/dev/null; code=$?
+rm "$TO/filled"; ls -A "$TO"; exit $code"#;
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(program())
+        .arg("--endpoint")
+        .arg(cluster.nodes[0].config.control_socket())
+        .args(["backup", "--keep", "1", "--to"])
+        .arg(backups.path())
+        .env("TO", backups.path())
+        .stdin(Stdio::null());
+    let output = ran(command).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said.contains("No space left") && said.contains("hint:"), "{said}");
+    let left = String::from_utf8(output.stdout).unwrap();
+    let left: Vec<_> = left.lines().collect();
+    assert!(left.len() == 1 && left[0].ends_with(".snap"), "{left:?}");
 }
