@@ -90,7 +90,7 @@ async fn etcdctl_of_debian_asks_members_their_state_snapshots_and_passwords() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|one| &one["Hash"]["hash"])
+            .map(|one| &one["HashKV"]["hash"])
             .collect();
         let same = hashes.len() == 3 && hashes[0].is_u64() && hashes.iter().all(|hash| *hash == hashes[0]);
         if same { Ok(()) } else { Err(told.to_string()) }
