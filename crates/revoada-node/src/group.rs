@@ -1,6 +1,7 @@
 //! The Raft group as foreign protocols count it: members by 64-bit numbers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,9 @@ use revoada_core::roster::RosterMember;
 use revoada_mesh::consensus::Consensus;
 use revoada_mesh::membership::{Facts, View};
 use revoada_mesh::runtime::{Runtime, Tokio};
-use revoada_store::{GroupChange, GroupChangeError, GroupChanged, GroupMember, MoveLeaderError, RaftGroup, Standing};
+use revoada_store::{
+    GroupChange, GroupChangeError, GroupChanged, GroupFigures, GroupMember, MoveLeaderError, RaftGroup, Standing,
+};
 use tokio::sync::watch;
 
 use crate::driver::Driver;
@@ -28,6 +31,26 @@ pub(crate) struct Group<R: Runtime = Tokio> {
     pub facts: watch::Receiver<Facts>,
     /// Where members come and go by name: how.
     pub by_name: Option<ByName<R>>,
+    /// How often somebody else came to lead: see [`count_leaders`].
+    pub leader_changes: Arc<AtomicU64>,
+}
+
+/// Counts whenever somebody leads who did not before, as far as this node sees; never ends by itself.
+pub(crate) async fn count_leaders<R: Runtime>(consensus: Consensus<R>, changes: Arc<AtomicU64>) {
+    let mut leader = None;
+    loop {
+        // Seen before looking, so that no change is missed.
+        let changed = consensus.changes();
+        let view = consensus.view();
+        if view.stopped.is_some() {
+            return;
+        }
+        if view.leader.is_some() && view.leader != leader {
+            leader = view.leader;
+            changes.fetch_add(1, Ordering::Relaxed);
+        }
+        changed.await;
+    }
 }
 
 /// How members come and go by name.
@@ -111,6 +134,14 @@ impl<R: Runtime> RaftGroup for Group<R> {
                 Some(_) => self.is_asked_learner(),
                 None => !raft.voters.contains(&self.me),
             },
+        }
+    }
+
+    fn figures(&self) -> GroupFigures {
+        GroupFigures {
+            leader_changes: self.leader_changes.load(Ordering::Relaxed),
+            committed_index: self.consensus.view().committed,
+            syncs: self.consensus.log_stats().sync_times,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The listeners for people and programs: the control socket, which trusts the kernel's word for who calls, and TLS,
 //! which trusts the cluster's token. Nothing else on the machine or the network gets in.
 
+mod authority;
 mod etcd;
 
 use std::io;

@@ -39,7 +39,7 @@ use crate::boot::BootError;
 use crate::config::{EtcdConfig, NodeConfig};
 use crate::gate::VERSION;
 use crate::generation;
-use crate::group::{ByName, Group};
+use crate::group::{ByName, Group, count_leaders};
 use crate::introduction::port::Host;
 use crate::listen::{self, EtcdListener, Https, Slot};
 use crate::member::{Found, Member, MemberOptions, Surroundings, Working, judgement};
@@ -543,6 +543,9 @@ impl Services {
                 strict: member.strict,
                 learners_max: member.learners_max,
             });
+            let leader_changes = Arc::default();
+            let counts = count_leaders(member.consensus().clone(), Arc::clone(&leader_changes));
+            tasks.spawn(listeners.clone().run_until_cancelled_owned(counts).map_unit());
             let group = Group {
                 me,
                 address,
@@ -551,6 +554,7 @@ impl Services {
                 view: gossip.view(),
                 facts: telling,
                 by_name,
+                leader_changes,
             };
             let served = options.faces.serve_etcd(EtcdParts {
                 keyspace,

@@ -1,5 +1,7 @@
 //! The port to the Raft group that a node is of: what faces say of it beside each answer.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +133,45 @@ pub struct GroupChanged {
     pub members: Vec<GroupMember>,
 }
 
+/// What a member has counted of its group since it started, for whoever watches over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupFigures {
+    /// How often somebody else came to lead, as far as this member saw.
+    pub leader_changes: u64,
+    /// The index of the last entry that is known to be committed.
+    pub committed_index: u64,
+    /// How long writes of the log took until they were durable.
+    pub syncs: SyncTimes,
+}
+
+/// How long syncs took: a histogram whose classes double, from a millisecond on, which are those of etcd
+/// (`server/storage/wal/metrics.go`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyncTimes {
+    /// How many took as long as the limit of their class, or less, and longer than that of the class before; in the last
+    /// one all that took longer than any limit.
+    pub counts: [u64; SyncTimes::CLASSES],
+    /// All of them together.
+    pub total: Duration,
+}
+
+impl SyncTimes {
+    /// The number of classes.
+    pub const CLASSES: usize = 15;
+
+    /// The limit of each class but the last, which has none.
+    pub fn limits() -> impl Iterator<Item = Duration> {
+        (0..Self::CLASSES as u32 - 1).map(|class| Duration::from_millis(1 << class))
+    }
+
+    /// The class of a sync that took so long.
+    pub fn class(took: Duration) -> usize {
+        Self::limits()
+            .position(|limit| took <= limit)
+            .unwrap_or(Self::CLASSES - 1)
+    }
+}
+
 /// A Raft group, seen from one of its members.
 #[async_trait]
 pub trait RaftGroup: Send + Sync {
@@ -146,6 +187,11 @@ pub trait RaftGroup: Send + Sync {
     /// How this member stands.
     fn standing(&self) -> Standing;
 
+    /// What this member has counted; nothing where nobody counts.
+    fn figures(&self) -> GroupFigures {
+        GroupFigures::default()
+    }
+
     /// Who votes and who replicates, by number.
     fn members(&self) -> Vec<GroupMember>;
 
@@ -157,4 +203,16 @@ pub trait RaftGroup: Send + Sync {
     /// # Errors
     /// [`GroupChangeError`] says which condition does not hold.
     async fn change(&self, change: GroupChange) -> Result<GroupChanged, GroupChangeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sync_is_of_one_class() {
+        let class = |micros: u64| SyncTimes::class(Duration::from_micros(micros));
+        assert_eq!([class(0), class(1_000), class(1_001), class(2_000)], [0, 0, 1, 1]);
+        assert_eq!([class(8_192_000), class(8_192_001), class(60_000_000)], [13, 14, 14]);
+    }
 }

@@ -30,7 +30,10 @@ pub use backend::*;
 pub use capability::{Capabilities, Capability};
 pub use error::*;
 pub use folder::{FolderBackend, FolderConfig, FolderKeyspace, OpenFolderError};
-pub use group::{GroupChange, GroupChangeError, GroupChanged, GroupMember, MoveLeaderError, RaftGroup, Standing};
+pub use group::{
+    GroupChange, GroupChangeError, GroupChanged, GroupFigures, GroupMember, MoveLeaderError, RaftGroup, Standing,
+    SyncTimes,
+};
 pub use keyspace::{Consistency, KeyEventStream, KeyEvents, Keyspace, KeyspaceError, SnapshotExtras, watch_keys};
 pub use keyspace_backend::{
     KeyspaceBackend, SnapshotSection, WholeSnapshot, read_snapshot, verify_snapshot, write_first_snapshot,

@@ -57,5 +57,6 @@ async fn readyz(State(face): State<Arc<EtcdFace>>) -> Response {
 
 async fn metrics(State(face): State<Arc<EtcdFace>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, (face.metrics)()).into_response()
+    // Ours end with a line that says so.
+    (kind, face.figures() + &(face.metrics)()).into_response()
 }

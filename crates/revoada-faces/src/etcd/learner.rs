@@ -1,9 +1,7 @@
 //! What a learner answers: its state, and reads that need not be the newest. etcd's learner refuses the rest, since it may
 //! lack most of what was written, and clients go on to another endpoint (server/etcdserver/api/v3rpc/interceptor.go).
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -24,7 +22,7 @@ pub fn refusal() -> Status {
 }
 
 /// Refuses what a learner does not serve.
-pub async fn refuse(State(face): State<Arc<EtcdFace>>, request: Request, next: Next) -> Response {
+pub async fn refuse(face: &EtcdFace, request: Request, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE);
     let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if grpc && face.group.is_asked_learner() && !SERVED.contains(&request.uri().path()) {

@@ -86,6 +86,11 @@ fn version(text: &str) -> Option<(u64, u64)> {
     numbers.next().is_none().then_some((major, minor))
 }
 
+/// How many bytes a keyspace takes, and how many of them its newest revision.
+pub fn sizes(view: &View) -> (u64, u64) {
+    (alarm::taken(view), alarm::in_use(view))
+}
+
 #[tonic::async_trait]
 impl Maintenance for EtcdFace {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
@@ -133,7 +138,7 @@ impl Maintenance for EtcdFace {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         self.caller(&request)?.is_somebody()?;
         let standing = self.group.standing();
-        let (revision, taken, in_use) = self.at_hand(|view| (view.revision(), alarm::taken(view), alarm::in_use(view)));
+        let (revision, (taken, in_use)) = self.at_hand(|view| (view.revision(), sizes(view)));
         let downgrade = self.at_hand(|view| self.downgrade_record.of(view))?;
         let downgrade = downgrade.map(|(_, downgrade)| downgrade).unwrap_or_default();
         let mut errors = match standing.leader {

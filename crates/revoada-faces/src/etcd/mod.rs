@@ -27,6 +27,7 @@ mod learner;
 mod lease;
 mod lock;
 mod maintenance;
+mod metrics;
 mod options;
 mod queue;
 mod record;
@@ -82,6 +83,7 @@ pub struct EtcdFace {
     alarm_record: Arc<Record<alarm::Alarms>>,
     downgrade_record: Arc<Record<maintenance::Downgrade>>,
     snapshots: Arc<Semaphore>,
+    calls: Arc<metrics::Calls>,
     hub: Arc<Hub>,
     cluster_id: u64,
     member_id: u64,
@@ -104,13 +106,14 @@ impl EtcdFace {
             alarm_record: Arc::new(alarm::record()),
             downgrade_record: Arc::new(maintenance::downgrade_record()),
             snapshots: Arc::new(snapshot::places()),
+            calls: Arc::default(),
             cluster_id: standing.cluster,
             member_id: standing.member,
             group,
         }
     }
 
-    /// The same face, whose `/metrics` answers what `text` gives, in Prometheus' text format.
+    /// The same face, whose `/metrics` answers also what `text` gives, in Prometheus' text format.
     #[must_use]
     pub fn with_metrics(mut self, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.metrics = Arc::new(text);
@@ -148,8 +151,8 @@ impl EtcdFace {
         .add_service(AuthServer::from_arc(face.clone()))
         .add_service(LockServer::from_arc(face.clone()))
         .add_service(ElectionServer::from_arc(face.clone()));
-        let learner = middleware::from_fn_with_state(face.clone(), learner::refuse);
-        routes.into_axum_router().layer(learner).merge(http::router(face))
+        let counted = middleware::from_fn_with_state(face.clone(), metrics::count);
+        routes.into_axum_router().layer(counted).merge(http::router(face))
     }
 
     /// A random number.

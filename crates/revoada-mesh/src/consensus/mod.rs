@@ -155,6 +155,8 @@ pub struct RaftView {
     pub leads: bool,
     /// The index of the last entry of the log.
     pub last_index: u64,
+    /// The index of the last entry that is known to be committed.
+    pub committed: u64,
     /// The index of the last applied entry.
     pub applied: u64,
     /// Who votes, by the committed membership.
@@ -490,6 +492,7 @@ impl<R: Runtime> Consensus<R> {
             leader: metrics.current_leader,
             leads: metrics.state == ServerState::Leader,
             last_index: metrics.last_log_index.unwrap_or_default(),
+            committed: metrics.local_committed.map_or(0, |id| id.index),
             applied: metrics.last_applied.map_or(0, |id| id.index),
             voters: committed.membership().voter_ids().collect(),
             learners: committed.membership().learner_ids().collect(),

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use crate::files::{Files, SystemFiles};
 use bytes::Bytes;
 use revoada_core::limits::{LOG_CACHE_BYTES_DEFAULT, LOG_PENDING_BYTES_MAX, LOG_SEGMENT_BYTES_DEFAULT};
+use revoada_store::SyncTimes;
 
 pub use driven::{DrivenLog, LogDriver};
 pub use engine::LogEngine;
@@ -121,4 +122,6 @@ pub struct LogStats {
     pub segments_created: u64,
     /// Segments that were given up for removal.
     pub segments_removed: u64,
+    /// How long the writes took until they were durable.
+    pub sync_times: SyncTimes,
 }

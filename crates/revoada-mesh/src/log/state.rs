@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use revoada_core::limits::{LOG_BATCH_BYTES_MAX, LOG_LAZY_METADATA_MAX};
+use revoada_store::SyncTimes;
 use tokio::sync::Notify;
 
 use super::disk::SegmentFile;
@@ -112,9 +113,20 @@ pub(super) struct Counters {
     pub entries: AtomicU64,
     pub segments_created: AtomicU64,
     pub segments_removed: AtomicU64,
+    /// By [`SyncTimes::class`].
+    pub sync_classes: [AtomicU64; SyncTimes::CLASSES],
+    pub sync_nanos: AtomicU64,
 }
 
 impl Counters {
+    /// Notes a write that was durable after so long.
+    pub fn synced(&self, took: Duration) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.sync_classes[SyncTimes::class(took)].fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
     pub fn read(&self) -> LogStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LogStats {
@@ -124,6 +136,10 @@ impl Counters {
             entries: of(&self.entries),
             segments_created: of(&self.segments_created),
             segments_removed: of(&self.segments_removed),
+            sync_times: SyncTimes {
+                counts: self.sync_classes.each_ref().map(of),
+                total: Duration::from_nanos(of(&self.sync_nanos)),
+            },
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use revoada_core::limits::LOG_BATCH_BYTES_MAX;
@@ -275,6 +275,8 @@ impl Writer {
         }
         failpoints::hit(Point::BeforeSync);
         let segment = &self.active.segment;
+        // For the figures alone: nothing is decided by it.
+        let began = Instant::now();
         self.disk
             .append(&*segment.file, &self.buffer, self.active.tail)
             .map_err(|source| LogFailed {
@@ -284,7 +286,7 @@ impl Writer {
             })?;
         failpoints::hit(Point::AfterSync);
         let counters = &self.shared.counters;
-        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.synced(began.elapsed());
         counters.bytes.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
         self.active.tail += self.buffer.len() as u64;
         self.synced = self.encoded;

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::authority::Lenient;
 use super::pause;
 use crate::boot::BootError;
 use crate::config::EtcdConfig;
@@ -158,7 +159,7 @@ impl EtcdListener {
             tokio::spawn(async move {
                 let _place = place;
                 let Some(acceptor) = acceptor else {
-                    return connection(TokioIo::new(stream), router, stop).await;
+                    return connection(stream, router, stop).await;
                 };
                 let limit = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
                 // A handshake that fails or takes too long is the caller's loss alone.
@@ -170,14 +171,14 @@ impl EtcdListener {
                         })),
                         None => router,
                     };
-                    connection(TokioIo::new(tls), router, stop).await;
+                    connection(tls, router, stop).await;
                 }
             });
         }
     }
 }
 
-async fn connection<I>(io: TokioIo<I>, router: Router, stop: CancellationToken)
+async fn connection<I>(io: I, router: Router, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -195,7 +196,7 @@ where
         .keep_alive_interval(Some(Duration::from_millis(limits::ETCD_PING_MS)))
         .keep_alive_timeout(Duration::from_millis(limits::ETCD_PING_MS));
     let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(io, service);
+    let connection = builder.serve_connection(TokioIo::new(Lenient::new(io)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => {

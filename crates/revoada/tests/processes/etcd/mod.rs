@@ -6,6 +6,7 @@ mod ctl;
 mod durability;
 mod etcdctl;
 mod etcdctl_of_debian;
+mod figures;
 mod guarantees;
 mod members;
 mod rust_client;

@@ -1,6 +1,7 @@
 //! What etcd guarantees of writes, reads and watches (etcd, *API guarantees*), on five real nodes whose leaders are killed and
 //! whose network falls apart, by the checkers of the simulation and by porcupine.
 
+mod asking;
 mod watchers;
 mod writers;
 
@@ -14,8 +15,10 @@ use tokio::sync::watch as channel;
 use tokio::task::JoinHandle;
 
 use crate::support::{Door, Hosts, PATIENCE, TestCluster, counted, judged_by_porcupine, not_run, until};
+pub use asking::put;
+use asking::{limited, range, revision};
 use watchers::{Plan, Watcher};
-use writers::{Account, Shared, Writer, limited, range, revision};
+use writers::{Account, Shared, Writer};
 
 const WRITERS: usize = 4;
 

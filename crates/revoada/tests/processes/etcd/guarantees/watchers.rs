@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Request;
 
-use super::writers::revision;
+use super::asking::revision;
 use crate::support::{Door, LOOK_AGAIN};
 
 /// How often a watcher asks how far it is.

@@ -11,16 +11,14 @@ use revoada_etcd_api::etcdserverpb as pb;
 use revoada_etcd_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use revoada_etcd_api::etcdserverpb::request_op::Request as Ask;
 use revoada_etcd_api::etcdserverpb::response_op::Response as Told;
-use revoada_etcd_api::mvccpb::KeyValue;
 use revoada_sim::client_history::{Kind, Operation, Outcome};
 use revoada_sim::etcd_history::Attempt;
 use revoada_sim::history::{Glance, Mismatch, Read, Records, Span, Write};
-use tonic::{Code, Status};
+use tonic::Status;
 
+use super::asking::{limited, op, outcome_of, put, range, revision, shown};
 use crate::support::{Chance, Channel, Door, LOOK_AGAIN};
 
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// How many registers are in use at a time, and after how many operations others take their place: the search for an
 /// order takes longer the longer the history of one is.
 const REGISTERS: u64 = 6;
@@ -455,54 +453,4 @@ impl Change {
 
 fn nanoseconds(since: Duration) -> u64 {
     u64::try_from(since.as_nanos()).unwrap()
-}
-
-/// The revision in an answer's header.
-pub fn revision(header: Option<&pb::ResponseHeader>) -> u64 {
-    header.expect("every answer has a header").revision as u64
-}
-
-fn shown(kv: &KeyValue) -> (Option<String>, u64) {
-    let value = String::from_utf8(kv.value.to_vec()).unwrap();
-    (Some(value), kv.mod_revision as u64)
-}
-
-fn put(key: &str, value: &str) -> pb::PutRequest {
-    pb::PutRequest {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        ..pb::PutRequest::default()
-    }
-}
-
-/// A read of one key.
-pub fn range(key: &str, serializable: bool) -> pb::RangeRequest {
-    pb::RangeRequest {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        serializable,
-        ..pb::RangeRequest::default()
-    }
-}
-
-fn op(request: Ask) -> pb::RequestOp {
-    pb::RequestOp { request: Some(request) }
-}
-
-/// An answer in time; one that does not come in time is one that nobody knows of.
-pub async fn limited<T>(answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(answered) => answered.map(tonic::Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded("the client gave up")),
-    }
-}
-
-/// What an error says of a write (etcd, `api/v3rpc/rpctypes/error.go`): only where nobody leads is it certain that nothing
-/// was done. What the connection says, and not etcd, may have happened at any time.
-fn outcome_of(status: &Status) -> Outcome {
-    match (status.code(), status.message()) {
-        (Code::Unavailable, "etcdserver: no leader") => Outcome::Failed,
-        (Code::Unavailable, "etcdserver: request timed out" | "etcdserver: server stopped") => Outcome::Unknown,
-        (_, said) if said.starts_with("etcdserver: ") => panic!("a request was refused: {status}"),
-        _ => Outcome::Unknown,
-    }
 }
