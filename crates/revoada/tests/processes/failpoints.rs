@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use revoada::core::error::ErrorKind;
 use revoada::core::roles::NodeState;
 use revoada::store::admin::Wish;
 use revoada_mesh::failpoints::Point;
@@ -312,15 +313,7 @@ async fn a_deposed_leader_that_dies_while_it_cuts_its_log_has_what_the_others_ha
         let load = Load::start(&cluster.sockets(), 2, point.name());
         load.more(20).await;
         written.absorb(load.stop().await);
-        let (followers, _) = cluster.followers_and_workers().await;
-        let leader = cluster.leader().await;
-        // A follower that only stood still would find the write in its socket when it goes on.
-        for &follower in &followers {
-            cluster.nodes[follower].kill();
-        }
-        // Its own log has it before anybody can answer.
-        let said = cluster.apply(leader, "alone", point.name()).await;
-        assert!(said.is_err(), "one of three acknowledged a write: {said:?}");
+        let (leader, followers) = left_alone_with_a_write(&mut cluster, point.name()).await;
         cluster.nodes[leader].kill();
         for &follower in &followers {
             cluster.nodes[follower].start();
@@ -334,6 +327,34 @@ async fn a_deposed_leader_that_dies_while_it_cuts_its_log_has_what_the_others_ha
         written.assert_kept(&cluster, leader).await;
     }
     judge(&cluster, written).await;
+}
+
+/// Kills the followers of a leader and has it append what nobody else has: the leader, and who followed.
+async fn left_alone_with_a_write(cluster: &mut TestCluster, content: &str) -> (usize, Vec<usize>) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (followers, _) = cluster.followers_and_workers().await;
+        let leader = cluster.leader().await;
+        // A follower that only stood still would find the write in its socket when it goes on.
+        for &follower in &followers {
+            cluster.nodes[follower].kill();
+        }
+        // Its own log has it before anybody can answer.
+        let said = cluster.apply(leader, "alone", content).await;
+        let error = said.expect_err("one of three acknowledged a write");
+        if error.kind() == ErrorKind::OutcomeUnknown {
+            return (leader, followers);
+        }
+        // It had found out that it is alone before it was asked, and appended nothing.
+        assert!(
+            Instant::now() < end,
+            "a leader that is left alone refuses each time: {error}"
+        );
+        for &follower in &followers {
+            cluster.nodes[follower].start();
+        }
+        cluster.settled().await;
+    }
 }
 
 #[test]
