@@ -201,7 +201,7 @@ impl Heard {
         );
         assert!(self.history.watches.len() > 2 * plans().len(), "few watches went on");
         let done = |operation: &&Operation| operation.outcome == Outcome::Done;
-        assert!(self.operations.iter().filter(done).count() > 300);
+        assert!(self.operations.iter().filter(done).count() > 200);
         let (ours, porcupine) = (
             client_history::check(&self.operations),
             judged_by_porcupine(&self.operations),
