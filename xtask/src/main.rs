@@ -21,7 +21,7 @@ mod tidy;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask COMMAND
+usage: cargo xtask COMMAND; sim, faults, soak and peers say more with --help
 
   tidy                 checks the crate graph, purity, texts, licences, formatting and lints
   test [--long]        everything that CI runs; with --long also the long runs, kept in docs/long-run.md
@@ -46,6 +46,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        [command, rest @ ..] if rest.iter().any(|word| ["--help", "-h"].contains(word)) => {
+            print!("{}", usage_of(command));
+            return ExitCode::SUCCESS;
+        }
         ["tidy"] => tidy::run(),
         ["test"] => test::run(test::Length::Usual),
         ["test", "--long"] => test::run(test::Length::Long),
@@ -59,18 +63,18 @@ fn main() -> ExitCode {
             Some(plan) => bench::run(&plan),
             None => return misused(),
         },
-        ["sim", arguments @ ..] => sim::run(arguments),
+        ["sim", arguments @ ..] => return ended(sim::run(arguments)),
         ["faults", arguments @ ..] => match faults::Plan::parse(arguments) {
             Some(plan) => faults::run(&plan),
-            None => return misused(),
+            None => return misused_as("faults"),
         },
         ["soak", arguments @ ..] => match soak::Plan::parse(arguments) {
             Some(plan) => soak::run(&plan),
-            None => return misused(),
+            None => return misused_as("soak"),
         },
         ["peers", names @ ..] => match peers::run(names) {
             Some(done) => done,
-            None => return misused(),
+            None => return misused_as("peers"),
         },
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
@@ -78,14 +82,30 @@ fn main() -> ExitCode {
         }
         _ => return misused(),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    ended(done.map(|held| if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}
+
+fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// What a command takes; of those that say no more than the list of all, that list.
+fn usage_of(command: &str) -> &'static str {
+    match command {
+        "sim" => sim::USAGE,
+        "faults" => faults::USAGE,
+        "soak" => soak::USAGE,
+        "peers" => peers::USAGE,
+        _ => USAGE,
     }
+}
+
+fn misused_as(command: &str) -> ExitCode {
+    eprint!("{}", usage_of(command));
+    ExitCode::from(2)
 }
 
 fn misused() -> ExitCode {

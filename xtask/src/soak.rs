@@ -14,6 +14,21 @@ use crate::{faults, peers, test};
 
 const TEST: &str = "soak::real_processes_under_load_survive_random_faults";
 
+/// What it takes.
+pub const USAGE: &str = "\
+usage: cargo xtask soak --minutes M [--seed S] [-o json]
+
+  --minutes M  for how long, a year at most; Ctrl-C ends it sooner, and what there is until then is judged
+  --seed S     which faults come in which order (1)
+  -o json      prints one object
+
+Real processes under load and random faults. Without Go or porcupine's checker our own oracle judges alone, and what is
+printed says so (`judges`).
+";
+
+/// The longest, in minutes: a year.
+const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
+
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -31,7 +46,8 @@ impl Plan {
             let value = words.next()?;
             match *word {
                 "--minutes" => {
-                    value.parse::<f64>().ok().filter(|minutes| *minutes > 0.0)?;
+                    let given = value.parse::<f64>().ok();
+                    given.filter(|given| *given > 0.0 && *given <= MINUTES_MAX)?;
                     minutes = Some((*value).to_owned());
                 }
                 "--seed" => seed = value.parse::<u64>().ok()?.to_string(),
@@ -89,6 +105,10 @@ mod tests {
             &["--seed", "7"][..],
             &["--minutes"],
             &["--minutes", "-1"],
+            &["--minutes", "0"],
+            &["--minutes", "inf"],
+            &["--minutes", "NaN"],
+            &["--minutes", "1e300"],
             &["--minutes", "1", "--x", "1"],
         ] {
             assert_eq!(Plan::parse(bad), None, "{bad:?}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -17,23 +18,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How many outcomes wait until they are told.
 const OUTCOMES_WAITING_MAX: usize = 64;
 
-const USAGE: &str = "\
-usage: simulate [--seeds N] [--from S] [--scenario NAME] [--minutes M] [--nodes N] [--faults-ms MS]
-                [--cadences drawn|prescribed] [--jobs N] [--trace] [-o json]
+const USAGE: &str = include_str!("simulate.txt");
 
-  --seeds N        how many seeds (1)
-  --from S         the first (1)
-  --scenario NAME  everything, calm, processes, network, disks, clocks, amnesia, members (everything)
-  --minutes M      how many virtual minutes each takes, all in all: five seconds are for its beginning, for the time
-                   until the shape is back and for its end, which take longer where much was broken
-  --nodes N        how many machines (5)
-  --faults-ms MS   how long faults happen (30000)
-  --cadences WHICH drawn: heartbeats, elections, gossip and reconciliation are up to four times as slow as what is
-                   prescribed, by the seed; prescribed: never (drawn)
-  --jobs N         how many seeds at once (as many as there are cores)
-  --trace          prints the events of each seed
-  -o json          prints one object
-";
+/// The most threads.
+const JOBS_MAX: usize = 1_024;
+/// The most machines.
+const NODES_MAX: usize = 50;
+/// The longest run: what clients were told of a day is kept in memory until it is judged.
+const MINUTES_MAX: u64 = 24 * 60;
 
 struct Wanted {
     seeds: u64,
@@ -58,11 +50,12 @@ impl Wanted {
 /// What a run takes beside its faults, in milliseconds: to form, to heal, to end.
 const BESIDE_FAULTS_MS: u64 = 5_000;
 
-fn parse(words: &[String]) -> Option<Wanted> {
+/// Reads the arguments, or says what is wrong with them.
+fn parse(words: &[String]) -> Result<Wanted, String> {
     let mut wanted = Wanted {
         seeds: 1,
         from: 1,
-        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        jobs: std::thread::available_parallelism().map_or(1, |cores| usize::from(cores).min(JOBS_MAX)),
         options: Options {
             cadences_vary: true,
             ..Options::default()
@@ -75,41 +68,61 @@ fn parse(words: &[String]) -> Option<Wanted> {
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} takes a value"));
         match word.as_str() {
-            "--seeds" => wanted.seeds = words.next()?.parse().ok()?,
-            "--from" => wanted.from = words.next()?.parse().ok()?,
+            "--seeds" => wanted.seeds = number(word, value()?, 1..=u64::MAX)?,
+            "--from" => wanted.from = number(word, value()?, 0..=u64::MAX)?,
             "--minutes" => {
-                let minutes: u64 = words.next()?.parse().ok().filter(|minutes| *minutes > 0)?;
+                let minutes = number(word, value()?, 1..=MINUTES_MAX)?;
                 wanted.options.faults_ms = minutes * 60_000 - BESIDE_FAULTS_MS;
             }
-            "--jobs" => wanted.jobs = words.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
-            "--nodes" => wanted.options.nodes = words.next()?.parse().ok().filter(|nodes| (1..=50).contains(nodes))?,
+            "--jobs" => wanted.jobs = number(word, value()?, 1..=JOBS_MAX as u64)? as usize,
+            "--nodes" => wanted.options.nodes = number(word, value()?, 1..=NODES_MAX as u64)? as usize,
             "--cadences" => {
-                wanted.options.cadences_vary = match words.next()?.as_str() {
+                wanted.options.cadences_vary = match value()?.as_str() {
                     "drawn" => true,
                     "prescribed" => false,
-                    _ => return None,
+                    other => return Err(format!("--cadences is drawn or prescribed, not {other}")),
                 }
             }
-            "--faults-ms" => wanted.options.faults_ms = words.next()?.parse().ok()?,
+            "--faults-ms" => wanted.options.faults_ms = number(word, value()?, 0..=MINUTES_MAX * 60_000)?,
             "--scenario" => {
-                wanted.scenario.clone_from(words.next()?);
-                wanted.options.scenario = Scenario::named(&wanted.scenario)?;
+                wanted.scenario.clone_from(value()?);
+                let scenario = Scenario::named(&wanted.scenario);
+                wanted.options.scenario =
+                    scenario.ok_or_else(|| format!("no scenario is called {}", wanted.scenario))?;
             }
             #[cfg(feature = "planted")]
             "--planted" => {
-                let name = words.next()?;
+                let name = value()?;
                 let bug = revoada_attest::planted::Bug::ALL
                     .iter()
-                    .find(|(known, _)| known == name)?;
+                    .find(|(known, _)| known == name)
+                    .ok_or_else(|| format!("no bug is called {name}"))?;
                 wanted.planted = Some(bug.1);
             }
             "--trace" => wanted.trace = true,
-            "-o" => wanted.json = words.next()? == "json",
-            _ => return None,
+            "-o" => match value()?.as_str() {
+                "json" => wanted.json = true,
+                other => return Err(format!("-o is json, not {other}")),
+            },
+            other => return Err(format!("nothing is called {other}")),
         }
     }
-    Some(wanted)
+    // Each thread asks for one seed more than there are.
+    let room = u64::MAX - JOBS_MAX as u64;
+    if wanted.from.checked_add(wanted.seeds).is_none_or(|end| end > room) {
+        return Err(format!("--from and --seeds are {room} together at most"));
+    }
+    Ok(wanted)
+}
+
+fn number(word: &str, value: &str, within: RangeInclusive<u64>) -> Result<u64, String> {
+    let given = value.parse().ok().filter(|given| within.contains(given));
+    given.ok_or_else(|| {
+        let (least, most) = within.into_inner();
+        format!("{word} is a whole number from {least} to {most}, not {value}")
+    })
 }
 
 #[derive(Default)]
@@ -170,9 +183,16 @@ impl Sum {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some(wanted) = parse(&words) else {
-        eprint!("{USAGE}");
-        return ExitCode::from(2);
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let wanted = match parse(&words) {
+        Ok(wanted) => wanted,
+        Err(why) => {
+            eprintln!("error: {why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
     };
     let began = Instant::now();
     let mut sum = Sum::default();
@@ -292,4 +312,44 @@ fn told(wanted: &Wanted, outcome: &Outcome, shrinks: bool) -> String {
         }
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Wanted, String> {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_and_named() {
+        for (line, says) in [
+            ("--seeds 0", "--seeds"),
+            ("--seeds", "takes a value"),
+            ("--from 18446744073709551615", "together"),
+            ("--from 18446744073709551000 --seeds 600", "together"),
+            ("--minutes 0", "--minutes"),
+            ("--minutes 307445734561826", "1440"),
+            ("--faults-ms 18446744073709551615", "86400000"),
+            ("--jobs 0", "1024"),
+            ("--jobs 1025", "1024"),
+            ("--nodes 51", "50"),
+            ("-o yaml", "json"),
+            ("--scenario nothing", "nothing"),
+            ("seven", "seven"),
+        ] {
+            let why = parsed(line).err().unwrap_or_else(|| panic!("{line} is taken"));
+            assert!(why.contains(says), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_run_is_taken() {
+        let wanted = parsed("--seeds 200 --from 0 --minutes 1440 --jobs 1024 --nodes 50 -o json").unwrap();
+        assert_eq!((wanted.seeds, wanted.from, wanted.jobs), (200, 0, 1024));
+        assert_eq!(wanted.options.faults_ms, 86_395_000);
+        assert!(wanted.json);
+    }
 }

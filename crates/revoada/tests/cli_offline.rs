@@ -545,6 +545,7 @@ fn what_cannot_be_simulated_is_refused_before_anything_runs() {
     let file = folder.write("cluster.yaml", DECLARATION);
     let incoherent = folder.write("incoherent.yaml", DECLARATION.replace("quorum-3m", "phalanxx"));
     let rates = folder.write("rates.yaml", "crashes: {mtbf: 7d, mtr: 5m}\n");
+    let reboots = folder.write("reboots.yaml", "reboots: {every: 1m, downtime: 30s}\n");
     let nowhere = folder.path("nowhere.yaml").display().to_string();
     let unwritable = folder.path("no/such/folder/x.svg").display().to_string();
     let refused = |arguments: &[&str], code: i32, says: &str| {
@@ -572,7 +573,56 @@ fn what_cannot_be_simulated_is_refused_before_anything_runs() {
     refused(&[&file, "--nodes", "2"], 2, "at least 3 nodes");
     refused(&[&file, "--nodes", "1001"], 2, "1000");
     refused(&[&file, "--zones", "6"], 2, "6 zones");
+    refused(&[&file, "--faults", &reboots], 2, "less than 12 s");
     refused(&[&file, "--svg", &unwritable], 2, "cannot write");
     refused(&[&file, "-o", "hcl"], 2, "hcl");
     refused(&["-", "--against", "-"], 2, "only once");
+}
+
+#[test]
+fn the_picture_replaces_nothing_but_a_file_that_is_not_read() {
+    let folder = Folder::new();
+    let file = folder.write("cluster.yaml", DECLARATION);
+    let other = folder.write("other.yaml", DECLARATION);
+    let rates = folder.write("rates.yaml", "crashes: {mtbf: 60d, mttr: 5m}\n");
+    let link = folder.path("link.svg").display().to_string();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let fifo = folder.path("fifo").display().to_string();
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let refused = |svg: &str, says: &str| {
+        let arguments = [
+            "simulate",
+            &file,
+            "--against",
+            &other,
+            "--faults",
+            &rates,
+            "--years",
+            "1",
+            "--svg",
+            svg,
+        ];
+        let ran = folder.run(&arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{svg}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{svg}: {}", ran.stderr);
+    };
+    refused(&fifo, "no regular file");
+    for svg in [&file, &other, &rates, &link] {
+        refused(svg, "which is read");
+    }
+    use std::os::unix::fs::FileTypeExt as _;
+    assert!(std::fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+    assert!(Path::new(&link).is_symlink());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), DECLARATION);
+
+    // A link to a file that nobody reads, and a folder with nothing left in it.
+    let picture = folder.write("old.svg", "old");
+    let link = folder.path("to-old.svg").display().to_string();
+    std::os::unix::fs::symlink("old.svg", &link).unwrap();
+    let ran = folder.run(&["simulate", &file, "--years", "1", "--zones", "1", "--svg", &link]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains(", 1 zone\n"), "{}", ran.stdout);
+    assert!(Path::new(&link).is_symlink());
+    assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<svg"));
+    assert_eq!(std::fs::read_dir(folder.path(".")).unwrap().count(), 7);
 }

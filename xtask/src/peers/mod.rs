@@ -116,6 +116,14 @@ const PEERS: &[Peer] = &[
     },
 ];
 
+/// What it takes.
+pub const USAGE: &str = "\
+usage: cargo xtask peers [etcd] [etcd-clients] [etcd-e2e] [checker] [kubernetes] [etcd-client-rs] [etcdctl-3.4]
+
+Builds the real peers that tests and benchmarks use into the cache folder, those that are named or all, and prints where
+they are. What is there already is not built again.
+";
+
 /// What peers are asked for by.
 pub fn names() -> BTreeSet<&'static str> {
     PEERS.iter().map(|peer| peer.name).collect()

@@ -275,7 +275,30 @@ impl Faults {
         }
     }
 
-    /// Looks whether the rates can be drawn from.
+    /// Looks whether so many machines can be rebooted one after the other within a round.
+    ///
+    /// # Errors
+    /// [`FaultsError`] says how long each may be away.
+    pub fn check_for(&self, nodes: usize) -> Result<(), FaultsError> {
+        let Some(Rolling { every, downtime }) = self.reboots else {
+            return Ok(());
+        };
+        let share_ms = every.as_millis() / nodes.max(1) as u128;
+        if downtime.as_millis() < share_ms {
+            return Ok(());
+        }
+        let share = share_ms as f64 / 1e3;
+        Err(FaultsError {
+            kind: "reboots",
+            field: "downtime",
+            given: format!("{} s", downtime.as_secs_f64()),
+            wanted: format!(
+                "it has to be less than {share} s, since {nodes} nodes are rebooted one after the other in `every`"
+            ),
+        })
+    }
+
+    /// Looks whether the rates can be drawn from, with whatever number of nodes; [`Faults::check_for`] knows that number.
     ///
     /// # Errors
     /// [`FaultsError`] names the first number that cannot be.
@@ -321,7 +344,7 @@ impl Faults {
         if let Some(Rolling { every, downtime }) = self.reboots {
             between("reboots", "every", every)?;
             away("reboots", "downtime", downtime)?;
-            let wanted = "it has to be less than half of `every`";
+            let wanted = "it has to be at most half of `every`";
             is("reboots", "downtime", downtime * 2 <= every, long(downtime), wanted)?;
         }
         let passing = [

@@ -184,10 +184,11 @@ pub fn simulate_with(
     if !(YEARS_MIN..=YEARS_MAX).contains(&years) {
         return Err(SimulateError::Years { given: years });
     }
-    options.faults.check().map_err(|source| SimulateError::Faults {
+    let no_rates = |source| SimulateError::Faults {
         name: options.faults.name.clone(),
         source,
-    })?;
+    };
+    options.faults.check().map_err(no_rates)?;
     let least = nodes_least(declaration);
     let nodes = options.nodes.unwrap_or(least);
     if !(least..=NODES_MAX).contains(&nodes) {
@@ -198,6 +199,7 @@ pub fn simulate_with(
             least,
         });
     }
+    options.faults.check_for(nodes).map_err(no_rates)?;
     if options.zones > nodes {
         let zones = options.zones;
         return Err(SimulateError::Zones { nodes, zones });

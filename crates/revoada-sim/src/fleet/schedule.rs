@@ -135,7 +135,8 @@ pub(super) fn streams(faults: &Faults, seed: u64, nodes: usize, zones: usize) ->
         each(Kind::Disk, nodes, &|_| yearly(disks.afr, disks.mttr));
     }
     if let Some(reboots) = faults.reboots {
-        // As long as each is away the next one waits, unless there are too many for one round.
+        // As long as each is away the next one waits; where there are many, not as long. That all have room in one round,
+        // one after the other, was looked at before (`Faults::check_for`).
         let (every_ms, away_ms) = (ms(reboots.every), ms(reboots.downtime));
         let step_ms = (2 * away_ms).min(every_ms / nodes.max(1) as u64);
         each(Kind::Reboot, nodes, &|subject| Rate::Turns {
@@ -177,6 +178,7 @@ fn exponential(chance: &mut Chance, mean_ms: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::faults::Rolling;
     use super::*;
 
     #[test]
@@ -226,5 +228,33 @@ mod tests {
             .collect();
         spans.sort_unstable();
         assert!(spans.windows(2).all(|pair| pair[0].1 < pair[1].0), "{spans:?}");
+    }
+
+    #[test]
+    fn as_many_machines_as_are_let_through_are_rebooted_one_at_a_time() {
+        let mut faults = Faults::none();
+        faults.reboots = Some(Rolling {
+            every: Duration::from_secs(60),
+            downtime: Duration::from_secs(9),
+        });
+        let most = (1..100).take_while(|nodes| faults.check_for(*nodes).is_ok()).count();
+        assert_eq!(most, 6);
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        for stream in &mut streams(&faults, 1, most, 0) {
+            for _ in 0..3 {
+                let reboot = stream.next(0);
+                spans.push((reboot.at_ms, reboot.until_ms));
+            }
+        }
+        spans.sort_unstable();
+        assert!(spans.windows(2).all(|pair| pair[0].1 < pair[1].0), "{spans:?}");
+    }
+
+    #[test]
+    fn every_profile_has_room_for_as_many_machines_as_can_be_simulated() {
+        for (name, _) in Faults::PROFILES {
+            let faults = Faults::by_name(name).unwrap();
+            assert_eq!(faults.check_for(super::super::NODES_MAX), Ok(()), "{name}");
+        }
     }
 }

@@ -62,6 +62,8 @@ impl Plan {
 struct Account {
     survived: BTreeMap<&'static str, u64>,
     violations: Vec<String>,
+    /// Who has looked at the history.
+    judges: Vec<&'static str>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,14 +195,19 @@ async fn look(recorder: &Recorder, began: Instant, picture: Arc<Mutex<Picture>>)
 }
 
 async fn judge(cluster: &TestCluster, operations: &[revoada_sim::client_history::Operation], account: &mut Account) {
+    account.judges.push("oracle");
     if let Err(violation) = revoada_sim::client_history::check(operations) {
         account
             .violations
             .push(format!("{}: {}", violation.oracle, violation.what));
     }
     match judged_by_porcupine(operations) {
-        Ok(true) => {}
-        Ok(false) => account.violations.push("porcupine finds no order".to_owned()),
+        Ok(finds_an_order) => {
+            account.judges.push("porcupine");
+            if !finds_an_order {
+                account.violations.push("porcupine finds no order".to_owned());
+            }
+        }
         Err(missing) => eprintln!("not judged by porcupine: {missing}"),
     }
     for node in 0..cluster.nodes.len() {
@@ -232,6 +239,7 @@ fn report(
             "operations": operations,
             "faults": account.survived,
             "violations": account.violations.len(),
+            "judges": account.judges,
             "longest_gap_ms": gap_ms,
         });
         tell(plan, &format!("{told}\n"));
@@ -240,12 +248,17 @@ fn report(
         let kinds = account.survived.iter();
         let kinds: String = kinds.map(|(kind, count)| format!("  {kind:16} {count}\n")).collect();
         let violations = account.violations.len();
+        let judges = match account.judges.as_slice() {
+            [one] => format!("{one} alone, without porcupine"),
+            all => all.join(", "),
+        };
         tell(
             plan,
             &format!(
                 "load held      {rate:.0} operations a second, {operations} in {seconds:.0} s\n\
                  faults         {faults} survived\n{kinds}\
                  violations     {violations}\n\
+                 judged by      {judges}\n\
                  longest gap    {gap_ms:.0} ms without an acknowledged write\n"
             ),
         );

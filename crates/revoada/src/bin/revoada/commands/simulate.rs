@@ -1,7 +1,9 @@
 //! `simulate`: what becomes of a declaration over years of failures. Needs no cluster, and touches none.
 
+mod drawing;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,8 @@ use revoada::simulation::{
 };
 use revoada_core::declaration::ClusterDeclaration;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
+use self::drawing::Drawing;
 use super::{check, files, up};
 use crate::connect::Context;
 use crate::failure::{CliError, Exit, Outcome};
@@ -127,7 +129,14 @@ pub fn run(context: &Context, arguments: &Simulate) -> Outcome {
     let faults = faults(&arguments.faults)?;
     let subjects = subjects(arguments, &faults)?;
     // A path that cannot be written is found out before the work is done.
-    let drawing = arguments.svg.as_deref().map(Drawing::begin).transpose()?;
+    let inputs = [
+        Some(&arguments.file),
+        arguments.against.as_ref(),
+        Some(&arguments.faults),
+    ];
+    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    let drawing = arguments.svg.as_deref().map(|path| Drawing::at(path, &inputs));
+    let drawing = drawing.transpose()?;
     let began = Instant::now();
     let mut reports = Vec::new();
     for (number, subject) in subjects.iter().enumerate() {
@@ -138,7 +147,7 @@ pub fn run(context: &Context, arguments: &Simulate) -> Outcome {
     }
     if let Some(drawing) = drawing {
         let runs: Vec<_> = subjects.iter().map(|one| one.label.clone()).zip(&reports).collect();
-        drawing.end(&timeline(&title(arguments, &faults), &runs))?;
+        drawing.write(&timeline(&title(arguments, &faults), &runs))?;
     }
     let answer = Answer {
         years: arguments.years,
@@ -246,9 +255,11 @@ fn subjects(arguments: &Simulate, faults: &Faults) -> Result<Vec<Subject>, CliEr
 fn title(arguments: &Simulate, faults: &Faults) -> String {
     let Simulate { years, seed, .. } = arguments;
     let unit = if *years == 1.0 { "year" } else { "years" };
-    let zones = arguments
-        .zones
-        .map_or_else(String::new, |zones| format!(", {zones} zones"));
+    let zones = match arguments.zones {
+        None => String::new(),
+        Some(1) => ", 1 zone".to_owned(),
+        Some(zones) => format!(", {zones} zones"),
+    };
     format!("{years} {unit} of {}, seed {seed}{zones}", faults.name)
 }
 
@@ -403,46 +414,6 @@ impl Bar {
             bar.finish_and_clear();
         }
     }
-}
-
-/// A file that is whole, or is not there.
-struct Drawing {
-    path: PathBuf,
-    file: NamedTempFile,
-}
-
-impl Drawing {
-    fn begin(path: &Path) -> Result<Self, CliError> {
-        let unwritable = |error: &std::io::Error| CliError::file(format!("cannot write {}", path.display()), error);
-        if path == Path::new("-") || path.is_dir() {
-            return Err(CliError::invalid("--svg takes the name of a file"));
-        }
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            file: NamedTempFile::new_in(folder).map_err(|error| unwritable(&error))?,
-        })
-    }
-
-    fn end(mut self, svg: &str) -> Result<(), CliError> {
-        let path = self.path;
-        let unwritable = |error: &std::io::Error| CliError::file(format!("cannot write {}", path.display()), error);
-        self.file
-            .write_all(svg.as_bytes())
-            .and_then(|()| readable(self.file.as_file()))
-            .map_err(|error| unwritable(&error))?;
-        self.file.persist(&path).map_err(|error| unwritable(&error.error))?;
-        Ok(())
-    }
-}
-
-/// Temporary files are their owner's alone; a picture is not.
-fn readable(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(test)]
