@@ -85,11 +85,24 @@ pub fn run(length: Length) -> Result<bool> {
     if let Some(binary) = &binary {
         etcds_own_tests(&mut report, binary, length)?;
     }
+    planted_bugs(&mut report, length, test)?;
     if let (Length::Long, Some(binary)) = (length, &binary) {
         step(&mut report, "long runs", || Ok(passed(long::run(binary)?)))?;
     }
     report.print(began.elapsed(), cargo::in_ci());
     Ok(report.passed(cargo::in_ci()))
+}
+
+/// The simulation with one bug after the other in it, which makes every crate be built once more.
+fn planted_bugs(report: &mut Report, length: Length, test: impl Fn(&[&str]) -> Command) -> Result<()> {
+    let arguments = ["-p", "revoada-sim", "--features", "planted", "--test", "planted"];
+    if length == Length::Long {
+        return suite(report, "planted bugs", test(&arguments));
+    }
+    report
+        .not_run
+        .push(NotRun::new("planted bugs", "long: cargo xtask test --long"));
+    Ok(())
 }
 
 /// etcd's own end-to-end tests with revoada in its place: some of every kind, or all. Without the peers they are not run,

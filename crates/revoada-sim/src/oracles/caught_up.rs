@@ -1,5 +1,5 @@
-//! A node becomes a voter only when it has nearly all of the log, so that a promotion costs no redundancy (the design, §5:
-//! *wait until it has caught up*).
+//! A node becomes a voter only when it has nearly all of the log, so that a promotion costs no redundancy
+//! (ARCHITECTURE.md, *The life of a change of role*; Raft thesis §4.2.1).
 
 use std::collections::BTreeSet;
 

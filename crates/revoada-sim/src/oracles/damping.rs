@@ -1,5 +1,5 @@
 //! A node changes its role at most once a minute; the replacement of a lost voter, the admission, and an operator's word
-//! are exempt (the design, §5).
+//! are exempt (`revoada_core::limits::ROLE_CHANGE_INTERVAL_MS`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

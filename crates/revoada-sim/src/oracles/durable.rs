@@ -1,4 +1,4 @@
-//! What was acknowledged is there at the end, as it was acknowledged (the design, invariant 5).
+//! What was acknowledged is there at the end, as it was acknowledged (ARCHITECTURE.md, invariant 5).
 
 use super::Violation;
 use crate::history::Records;

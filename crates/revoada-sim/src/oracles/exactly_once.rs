@@ -1,4 +1,4 @@
-//! A write takes effect once at most, also where its outcome was unknown (the design, invariant 6: it is never tried again
+//! A write takes effect once at most, also where its outcome was unknown (ARCHITECTURE.md, invariant 6: it is never tried again
 //! behind the caller's back). Every value is written by one operation of one client.
 
 use std::collections::BTreeMap;

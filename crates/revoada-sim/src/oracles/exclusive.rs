@@ -1,6 +1,6 @@
 //! Never two nodes acting on one exclusive role. The role is that of the leader: it alone plans and commits transitions,
-//! each in the term that it leads (the design, §5 and §7: the state machine refuses a block that was proposed in another
-//! term than it is committed in).
+//! each in the term that it leads (ARCHITECTURE.md, *The life of a change of role*: the state machine refuses a block that
+//! was proposed in another term than it is committed in).
 //!
 //! Two nodes may both take themselves for the leader, which is no harm; that both of them act is. Who acted is what the
 //! chain says, and who was to act is whoever was seen to lead that term. Rejected: to count those who say that they lead.

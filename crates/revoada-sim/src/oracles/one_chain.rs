@@ -1,4 +1,4 @@
-//! The chain is one, the same on every node, and verifies without any of them (the design, §7).
+//! The chain is one, the same on every node, and verifies without any of them (ARCHITECTURE.md, invariant 4).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! No task of a node panics, whatever happens around it.
+//! No task of a node panics, whatever happens around it, and none keeps time from passing (`crate::runtime`, which ends
+//! such a task with a panic).
 
 use super::Violation;
 

@@ -1,4 +1,5 @@
-//! Every queue stays within its limit (the design, invariant 8; the limits are those of `revoada_core::limits`).
+//! The queues of consensus stay within their limits (ARCHITECTURE.md, invariant 8; the limits are those of
+//! `revoada_core::limits`). Those of faces and gossip are not simulated.
 
 use revoada_mesh::consensus::Filled;
 

@@ -1,4 +1,4 @@
-//! A write that was refused has not happened, and does not happen later (the design, invariant 6: what may have happened is
+//! A write that was refused has not happened, and does not happen later (ARCHITECTURE.md, invariant 6: what may have happened is
 //! told as unknown, never as failed). Every value is written by one operation of one client.
 
 use std::collections::BTreeSet;

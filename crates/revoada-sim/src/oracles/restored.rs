@@ -1,5 +1,5 @@
-//! A restore puts back what the snapshot holds and nothing else, at a revision that nobody was ever handed (the design, §4;
-//! etcd#16028).
+//! A restore puts back what the snapshot holds and nothing else, at a revision that nobody was ever handed
+//! (docs/backup.md, *The way back*; etcd#16028).
 
 use super::Violation;
 use crate::history::Records;

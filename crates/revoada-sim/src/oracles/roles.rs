@@ -1,5 +1,5 @@
 //! A role changes only by a committed transition: once nothing moves, who votes is who the chain says is of the control
-//! plane (the design, invariant 3).
+//! plane (ARCHITECTURE.md, invariant 3).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! The cluster has its declared shape again within a bound once faults have stopped (the design, §1).
+//! The cluster has its declared shape again within a bound once faults have stopped: as many voters as its
+//! topology declares, who have caught up, and no role change under way (`revoada_core::policy`).
 
 use std::collections::BTreeSet;
 
