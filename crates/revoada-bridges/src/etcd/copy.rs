@@ -10,13 +10,14 @@
 //! on what was seen of each key, so nobody's write is overwritten unseen. Rejected: a file beside the command; it can be
 //! lost, be another machine's, or say what the destination does not have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use revoada_core::error::ErrorKind;
 use revoada_etcd_api::mvccpb::KeyValue;
 
-use super::client::{CallError, Change, Condition, EtcdClient};
+use super::client::{CallError, Change, Condition, EtcdClient, LeaseTime};
 
 /// What the key of a record begins with; the id of the source's cluster is behind it.
 pub const RECORD_PREFIX: &str = "revoada.migrate/";
@@ -32,6 +33,10 @@ const CHANGES_BYTES: usize = 1 << 20;
 const TRIES: usize = 5;
 /// How many passes' revisions are remembered.
 const REVISIONS_MAX: usize = 32;
+/// How often leases are held during a pass whose time is shorter than [`SHORT_LEASE_S`].
+const HELD_EVERY: Duration = Duration::from_millis(500);
+/// Leases of at most so many seconds could end here while a pass is under way.
+const SHORT_LEASE_S: i64 = 600;
 /// How many keys are told by name.
 const NAMED_MAX: usize = 5;
 
@@ -140,10 +145,12 @@ pub struct Copy {
     pub source: EtcdClient,
     /// Where to.
     pub destination: EtcdClient,
-    /// The leases of the source that live.
-    pub leases: BTreeSet<i64>,
     /// Whether what others wrote is overwritten.
     pub overwrite: bool,
+    /// The leases of the source that live.
+    leases: BTreeMap<i64, LeaseTime>,
+    /// When they were held last.
+    held: Instant,
     key: Bytes,
     record: Option<Record>,
 }
@@ -171,11 +178,32 @@ impl Copy {
         Ok(Self {
             source,
             destination,
-            leases: BTreeSet::new(),
             overwrite,
+            leases: BTreeMap::new(),
+            held: Instant::now(),
             key: key.into(),
             record,
         })
+    }
+
+    /// Takes leases for those of the source that live. A key is brought with its lease or, where that has ended, not at
+    /// all: so they are asked for after the revision of a pass, and not before.
+    pub fn set_leases(&mut self, leases: &[LeaseTime]) {
+        self.leases = leases.iter().map(|lease| (lease.id, *lease)).collect();
+    }
+
+    /// Gives leases of at most so many seconds their whole time here, before keys are attached to them, or while others
+    /// are still on their way.
+    ///
+    /// # Errors
+    /// The destination does not answer.
+    pub async fn hold_leases(&mut self, granted_s_max: i64) -> Result<(), CopyError> {
+        self.held = Instant::now();
+        for lease in self.leases.values().filter(|lease| lease.granted_s <= granted_s_max) {
+            let held = self.destination.hold_lease(lease.id, lease.granted_s).await;
+            held.map_err(CopyError::Destination)?;
+        }
+        Ok(())
     }
 
     /// What an earlier attempt has left.
@@ -256,6 +284,9 @@ impl Copy {
                 Some(last) if page.more => behind(&last.key),
                 _ => Bytes::new(),
             };
+            if write && self.held.elapsed() >= HELD_EVERY {
+                self.hold_leases(SHORT_LEASE_S).await?;
+            }
             let part = self.part(&from, &end, page.kvs, write).await?;
             found.add(part);
             progress(found.keys);
@@ -277,7 +308,7 @@ impl Copy {
             let mut wanted = BTreeMap::new();
             for kv in &kvs {
                 // A key of a record is no key of the source's clients; one whose lease has ended is gone.
-                let lives = kv.lease == 0 || self.leases.contains(&kv.lease);
+                let lives = kv.lease == 0 || self.leases.contains_key(&kv.lease);
                 if lives && !kv.key.starts_with(RECORD_PREFIX.as_bytes()) {
                     found.keys += 1;
                     found.bytes += (kv.key.len() + kv.value.len()) as u64;

@@ -140,15 +140,15 @@ async fn connect(context: &Context, arguments: &Migrate, addresses: &[Address]) 
     Ok(sides)
 }
 
-/// The newest revision of the source, and its leases, which live at least as long as it takes to read the keys.
+/// The newest revision of the source, and then its leases: one that was granted in between has no key at that revision.
 async fn refresh(sides: &mut Sides) -> Result<(), CliError> {
     let source = &mut sides.copy.source;
     let refreshed = async {
-        let leases = source.leases().await?;
-        Ok::<_, CallError>((leases, source.count().await?))
+        let told = source.count().await?;
+        Ok::<_, CallError>((source.leases().await?, told))
     };
     let (leases, told) = refreshed.await.map_err(|error| failed(&CopyError::Source(error)))?;
-    sides.copy.leases = leases.iter().map(|lease| lease.id).collect();
+    sides.copy.set_leases(&leases);
     sides.leases = leases;
     (sides.revision, sides.keys) = (told.revision, told.count);
     Ok(())
@@ -227,10 +227,7 @@ async fn plan(arguments: &Migrate, sides: &mut Sides) -> Result<Plan, CliError> 
 /// One pass at the source's newest revision: leases first, since keys are attached to them.
 async fn pass(sides: &mut Sides, attempt: u64) -> Result<Found, CopyError> {
     sides.copy.begin(attempt, sides.revision).await?;
-    for lease in &sides.leases {
-        let held = sides.copy.destination.hold_lease(lease.id, lease.granted_s).await;
-        held.map_err(CopyError::Destination)?;
-    }
+    sides.copy.hold_leases(i64::MAX).await?;
     let bar = Progress::new("copying", sides.keys);
     sides.copy.pass(sides.revision, true, &mut |keys| bar.at(keys)).await
 }
