@@ -330,6 +330,7 @@ fn a_restore_of_several_prefixes_brings_leases_back_with_their_keys() {
             (bytes("e/b"), bytes("2")),
             (bytes("r/c"), bytes("3")),
         ],
+        numbers: Vec::new(),
         leases: vec![
             RestoredLease {
                 id: 7,

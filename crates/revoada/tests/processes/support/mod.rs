@@ -28,7 +28,7 @@ pub use hosts::Hosts;
 pub use load::{Load, Written};
 pub use recorder::{Chance, Recorder};
 pub use strace::{Strace, Sync};
-pub use tools::{judged_by_porcupine, library_for_clocks, not_run, peer};
+pub use tools::{judged_by_porcupine, library_for_clocks, missing, not_run, peer};
 
 /// Failpoints that are come to on every node, whoever leads, as soon as anything is written.
 pub const WRITES: &[Point] = &[
