@@ -119,11 +119,11 @@ impl Going {
         line.expect("it is silent").unwrap().expect("it ended")
     }
 
-    /// Ctrl-C.
+    /// Ends it as a service manager does. Ctrl-C would be ignored by what a shell without job control began in the background.
     pub async fn interrupt(&mut self) {
         let pid = self.process.id().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.and_then(rustix::process::Pid::from_raw).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         tokio::time::timeout(PATIENCE, self.process.wait())
             .await
             .unwrap()
