@@ -148,9 +148,11 @@ async fn save(context: &Context, path: &Path) -> Outcome {
 async fn restore(context: &Context, path: &Path, yes: bool) -> Outcome {
     let (_, inspection) = open(path)?;
     let what = format!(
-        "all resources of the cluster are replaced by the {} of {}",
-        inspection.entries,
-        path.display()
+        "all resources of the cluster and all keys of etcd's clients are replaced by what {} holds: the state of \
+         revision {}, with {} resources",
+        path.display(),
+        inspection.revision,
+        inspection.entries
     );
     confirm(&what, yes)?;
     let file = || File::open(path).map_err(|error| CliError::unreadable(path, &error));
